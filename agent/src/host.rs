@@ -1,0 +1,101 @@
+//! The only door to the machine.
+//!
+//! Everything nicmend learns of a host or does to it passes through [`Host`]. There are two: the real
+//! one in [`linux`], and [`sim`], a machine that behaves, for tests and for `nicmend playbook test`.
+//! Messages cross the door as the kernel's own bytes (TLVs), so that both sides of it speak uapi.
+
+pub mod linux;
+pub mod nic;
+pub mod sim;
+pub mod tlv;
+
+use std::{path::Path, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Result;
+
+pub use nic::{Nic, NicId};
+
+/// A machine with NICs: the real kernel, or a fake that behaves like one.
+pub trait Host: Send + Sync {
+    /// A file's text (sysfs, procfs). At most 1 MiB.
+    fn read(&self, path: &Path) -> Result<String>;
+
+    /// Writes a file of sysfs or procfs in one write(2), so that the kernel's refusal is ours.
+    fn write(&self, path: &Path, text: &str) -> Result<()>;
+
+    /// The names in a directory, sorted.
+    fn list(&self, path: &Path) -> Result<Vec<String>>;
+
+    /// Where a symbolic link points, as written in it.
+    fn target(&self, path: &Path) -> Result<String>;
+
+    /// One exchange with the kernel; the answers' payloads, family headers stripped.
+    fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>>;
+
+    /// What the kernel has announced since the last call (ethtool and rtnetlink notifications).
+    /// Never blocks. The first call subscribes and returns nothing.
+    fn notices(&self) -> Result<Vec<Notice>>;
+
+    /// The clocks, read together.
+    fn now(&self) -> Now;
+
+    /// Lets time pass.
+    fn wait(&self, time: Duration);
+}
+
+/// A question or command to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Generic netlink; `payload` is the TLVs after the genl header. Answers are TLVs likewise.
+    Genl { family: Genl, command: u8, mode: Mode, payload: Vec<u8> },
+    /// rtnetlink; `payload` is the family struct (ifinfomsg, …) and its TLVs. Answers likewise.
+    Route { kind: u16, mode: Mode, payload: Vec<u8> },
+    /// SIOCETHTOOL on `nic` with this buffer (its first word is the command); answers the buffer.
+    Ethtool { nic: String, buffer: Vec<u8> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Genl {
+    Ethtool,
+    Netdev,
+    Devlink,
+}
+
+impl Genl {
+    /// The family's name in the kernel, resolved to a number at run time.
+    pub fn name(self) -> &'static str {
+        match self {
+            Genl::Ethtool => "ethtool",
+            Genl::Netdev => "netdev",
+            Genl::Devlink => "devlink",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// One object; an acknowledgement ends it.
+    Do,
+    /// All objects. An interrupted dump (NLM_F_DUMP_INTR) is repeated, a bounded number of times.
+    Dump,
+}
+
+/// Something changed at the kernel's end, whoever did it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub ifindex: u32,
+    /// The setting families this may concern (`ring`, `coalesce`, `link`, …).
+    pub families: Vec<&'static str>,
+}
+
+/// UTC for people, monotonic for durations, the boot id to tell one boot's clocks from another's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Now {
+    /// Nanoseconds since 1970, UTC.
+    pub utc_ns: i64,
+    /// CLOCK_BOOTTIME, nanoseconds.
+    pub mono_ns: u64,
+    pub boot_id: String,
+}

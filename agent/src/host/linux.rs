@@ -1,0 +1,1 @@
+//! The real machine: netlink, ioctl, sysfs and procfs of the running kernel.

@@ -1,0 +1,25 @@
+//! The agent: everything that happens on one host. Read the modules in this order.
+//!
+//! Contracts, then pure code, then parts, then the shell; nothing points to the right.
+
+// contracts
+pub mod fault;
+pub mod host;
+pub mod setting;
+pub mod store;
+
+// pure: values in, values out; no IO, no clock
+pub mod log;
+pub mod plan;
+pub mod run;
+pub mod verdict;
+
+// parts
+pub mod inventory;
+pub mod measure;
+pub mod report;
+pub mod settings;
+
+// shell
+pub mod cli;
+pub mod engine;

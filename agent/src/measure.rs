@@ -1,0 +1,5 @@
+//! Measuring: probe windows and the counters around them.
+
+pub mod window;
+
+pub use window::{Meter, Sample, Window, WindowSpec};

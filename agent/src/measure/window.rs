@@ -1,0 +1,98 @@
+//! One measured window: every packet that was due, and every counter that moved.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use playbooks::playbook::{Pattern, Transport};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Result;
+
+/// One probe packet that was due in the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// When it was due, nanoseconds since the window began (the schedule's time, not the send's, so
+    /// that a stalled sender cannot hide a stall: no coordinated omission).
+    pub due_ns: u64,
+    /// Nanoseconds; [`Sample::LOST`] where no reply came in time.
+    pub latency_ns: u64,
+    /// Which flow (and so, with RSS, which receive queue) it belonged to.
+    pub flow: u16,
+}
+
+impl Sample {
+    /// A lost packet: larger than every latency, so it sits at the top of every quantile.
+    pub const LOST: u64 = u64::MAX;
+
+    pub fn is_lost(&self) -> bool {
+        self.latency_ns == Sample::LOST
+    }
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WindowSpec {
+    pub transport: Transport,
+    pub length: Duration,
+    /// Packets a second.
+    pub rate: u32,
+    /// Bytes of payload.
+    pub payload: u32,
+    pub pattern: Pattern,
+    /// How many flows (source ports) to spread over; at least the number of receive queues.
+    pub flows: u16,
+}
+
+/// What was measured. Serializable as evidence; samples are stored beside it in their own file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// UTC nanoseconds at which the window began.
+    pub began_utc_ns: i64,
+    pub length_ns: u64,
+    /// In order of `due_ns`; every packet that was due is here, lost ones included.
+    #[serde(skip)]
+    pub samples: Vec<Sample>,
+    pub sent: u64,
+    pub lost: u64,
+    /// Replies that came after the deadline; counted as lost in the samples.
+    pub late: u64,
+    pub duplicated: u64,
+    pub reordered: u64,
+    /// Where time went, by part (`sender`, `wire`, `reflector`, `receiver`): quantiles in nanoseconds.
+    pub split: BTreeMap<String, Quantiles>,
+    /// How each sample was stamped: `software`, `hardware`, `user-space` -> count.
+    pub stamps: BTreeMap<String, u64>,
+    /// NIC statistics and host counters: name -> delta over the window.
+    pub counters: BTreeMap<String, i64>,
+    /// Drop counters only, by name, as deltas; their sum is the metric `drops`.
+    pub drops: BTreeMap<String, i64>,
+    /// Packets received a queue over the window, where the driver counts them.
+    pub per_queue: Vec<u64>,
+    /// TCP segments sent and retransmitted on this host during the window.
+    pub tcp_out: u64,
+    pub tcp_retransmitted: u64,
+    pub softnet_squeezed: u64,
+    /// Packets a second that the NIC carried apart from the probe: the load.
+    pub load_pps: f64,
+    /// Anything a reader should know: a counter that went backwards, stamps that did not come.
+    pub notes: Vec<String>,
+    /// Set when the window ended early, with the reason.
+    pub cut_short: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    pub p50: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+}
+
+/// Something that can measure: the probe against a peer, or the simulated host's traffic.
+pub trait Meter: Send {
+    /// Waits until carrier and replies are back, at most `limit`. Ok(how long it took).
+    fn settle(&mut self, limit: Duration, stop: &dyn Fn() -> bool) -> Result<Duration>;
+
+    /// Measures one window. `stop` is asked at least every 100 ms; when it says so, the window ends
+    /// early with `cut_short` set.
+    fn window(&mut self, spec: &WindowSpec, stop: &dyn Fn() -> bool) -> Result<Window>;
+}

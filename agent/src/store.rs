@@ -1,0 +1,26 @@
+//! The disk, as the engine sees it: an append-only log and named blobs.
+//!
+//! Small on purpose, so that tests can fail or crash every call of it.
+
+use crate::fault::Result;
+
+/// Where durable things go. Real: [`disk::Disk`]; in tests: a disk that can be crashed.
+pub trait Store: Send + Sync {
+    /// Adds entries to the log, in order. Durable only after [`Store::sync`].
+    fn append(&self, entries: &[Vec<u8>]) -> Result<()>;
+
+    /// Makes everything appended so far durable: one fsync.
+    fn sync(&self) -> Result<()>;
+
+    /// Every whole entry from the first on. A torn tail is not an entry.
+    fn entries(&self) -> Result<Vec<Vec<u8>>>;
+
+    /// Writes a blob durably and atomically: it is there whole or not at all.
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()>;
+
+    /// A blob, or `None` where there is none.
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Whether the caller's epoch is still the newest: the fence before every write to the machine.
+    fn epoch(&self) -> Result<u64>;
+}

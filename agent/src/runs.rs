@@ -12,6 +12,7 @@ use crate::{
     engine::Telling,
     fault::{Fault, Result},
     host::Host,
+    inventory::NicFacts,
     log::{Entry, Fact, History, RunRecord, RunState},
     plan::Plan,
     run::End,
@@ -125,21 +126,17 @@ pub fn exit_of(record: &RunRecord) -> Exit {
     }
 }
 
-/// Whether a playbook is meant for this NIC; in words where it is not.
-pub fn applies(playbook: &Playbook, nic: &Subject) -> Result<(), String> {
-    use playbooks::playbook::Match;
-    let answer =
-        playbook.applies_to.matches(&nic.driver, nic.model.as_deref(), nic.kernel_base.as_deref());
-    match answer {
+/// Whether a playbook is meant for this NIC; in words where it is not, or where nobody knows.
+pub fn applies(playbook: &Playbook, nic: &NicFacts) -> Result<(), String> {
+    use playbooks::applies::{Match, Subject};
+    let subject = Subject {
+        driver: &nic.driver,
+        model: nic.model.as_deref(),
+        firmware: nic.firmware.running.as_deref(),
+        kernel: Some(nic.kernel_base.as_str()).filter(|base| *base != "unknown"),
+    };
+    match playbook.applies_to.matches(&subject) {
         Match::Yes => Ok(()),
         Match::No(why) | Match::Unknown(why) => Err(why),
     }
-}
-
-/// What `applies-to` is held against.
-#[derive(Debug, Clone)]
-pub struct Subject {
-    pub driver: String,
-    pub model: Option<String>,
-    pub kernel_base: Option<String>,
 }

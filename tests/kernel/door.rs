@@ -122,10 +122,8 @@ fn a_foreign_ethtool_is_noticed() {
     let netns = Netns::new();
     netns.veth("nmdoor0", "nmdoor1", 4);
     let linux = Linux::new().expect("open the machine");
-    let index: u32 = linux
-        .read(Path::new("/sys/class/net/nmdoor0/ifindex"))
-        .and_then(|text| Ok(text.trim().parse().expect("a number")))
-        .expect("ifindex");
+    let index = linux.read(Path::new("/sys/class/net/nmdoor0/ifindex")).expect("ifindex");
+    let index: u32 = index.trim().parse().expect("a number");
     assert_eq!(linux.notices().expect("subscribe"), []);
     netns.run("ethtool", &["-K", "nmdoor0", "gro", "on"]);
     netns.run("ethtool", &["-L", "nmdoor0", "rx", "2"]);

@@ -92,6 +92,13 @@ impl Files {
         target.into_string().map_err(|_| Fault::new(Kind::Malformed, act, "not UTF-8 text"))
     }
 
+    pub(super) fn mode(&self, path: &Path) -> Result<u32> {
+        let act = format!("read the mode of {}", path.display());
+        let file = self.open(&act, path, OFlag::O_PATH)?;
+        let stat = nix::sys::stat::fstat(&file).map_err(|errno| fault(&act, errno))?;
+        Ok(stat.st_mode & 0o7777)
+    }
+
     fn open(&self, act: &str, path: &Path, flags: OFlag) -> Result<OwnedFd> {
         let (root, rest) = self.place(act, path)?;
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;

@@ -4,6 +4,7 @@ use playbooks::{Name, Value, Wanted};
 
 use crate::{
     fault::{Fault, Kind, Result},
+    host::Nic,
     setting::{Change, Current, Readings},
 };
 
@@ -30,6 +31,13 @@ pub(super) fn readings(outcomes: impl IntoIterator<Item = (Name, Result<Current>
 /// A name that the vocabulary has. `None` only where code and vocabulary have come apart.
 pub(super) fn name(text: &str) -> Option<Name> {
     Name::try_from(text).ok()
+}
+
+/// The upstream kernel's version, where it is known and has two or three numbers.
+pub(super) fn kernel(nic: &Nic) -> Option<(u32, u32, u32)> {
+    let base = nic.kernel_base.as_deref()?;
+    let mut numbers = base.split('.').map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next().unwrap_or(Some(0))?))
 }
 
 /// `set link.mtu on eth1`: what a fault was about.

@@ -1,6 +1,27 @@
 //! The setting families, one file each.
 
+pub mod cpus;
+pub mod irq;
+pub mod link;
+pub mod module_param;
+pub mod napi;
+mod plain;
+pub mod queues;
+pub mod rps;
+mod steering;
+pub mod sysctl;
+pub mod vectors;
+pub mod xps;
+
 use crate::setting::Family;
 
 /// The registry behind [`crate::setting::SETTINGS`].
-pub static FAMILIES: &[&dyn Family] = &[];
+pub static FAMILIES: &[&dyn Family] = &[
+    &napi::Napi,
+    &irq::Irq,
+    &xps::XPS,
+    &rps::RPS,
+    &link::Link,
+    &sysctl::Sysctl,
+    &module_param::ModuleParam,
+];

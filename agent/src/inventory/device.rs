@@ -29,8 +29,8 @@ struct Module {
     in_tree: Option<bool>,
 }
 
-/// Adds the driver's facts. `has_device` says that hardware, real or emulated, stands behind the
-/// NIC: only then is the driver asked who it is; a veth or bridge has no firmware to report.
+/// Adds the driver's facts. Only where a device, real or emulated, stands behind the NIC is the
+/// driver asked who it is: a veth or bridge has no firmware to report.
 pub(super) fn describe(host: &dyn Host, nic: &Nic, modules: &mut Modules, facts: &mut NicFacts) {
     let module = modules.of(host, &nic.driver);
     facts.in_tree = module.in_tree;
@@ -38,14 +38,22 @@ pub(super) fn describe(host: &dyn Host, nic: &Nic, modules: &mut Modules, facts:
     if facts.kind != super::PHYSICAL {
         return;
     }
+    let Some(info) = drvinfo(host, nic) else { return };
+    facts.driver_version = facts.driver_version.take().or_else(|| text(&info, VERSION));
+    facts.firmware.running = text(&info, FW_VERSION);
+    facts.board = facts.firmware.running.as_deref().and_then(psid);
+}
+
+/// The firmware that runs, in the driver's words (`ethtool -i`).
+pub(super) fn firmware(host: &dyn Host, nic: &Nic) -> Option<String> {
+    text(&drvinfo(host, nic)?, FW_VERSION)
+}
+
+fn drvinfo(host: &dyn Host, nic: &Nic) -> Option<Vec<u8>> {
     let mut buffer = vec![0; DRVINFO_BYTES];
     buffer[..4].copy_from_slice(&GDRVINFO.to_ne_bytes());
     let ask = Ask::Ethtool { nic: nic.name.clone(), buffer };
-    let Ok(answers) = host.request(&ask) else { return };
-    let Some(answer) = answers.first() else { return };
-    facts.driver_version = facts.driver_version.take().or_else(|| text(answer, VERSION));
-    facts.firmware.running = text(answer, FW_VERSION);
-    facts.board = facts.firmware.running.as_deref().and_then(psid);
+    host.request(&ask).ok()?.into_iter().next()
 }
 
 /// mlx5 and mlx4 print the board's PSID after the version: `22.43.3608 (MT_0000000359)`.

@@ -63,6 +63,9 @@ pub struct NicFacts {
     /// The interface this one sits on: a VLAN's, macvlan's or tunnel's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub over: Option<String>,
+    /// A veth's other end, where it is in this network namespace.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peer: Option<String>,
     /// A VLAN's id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub vlan: Option<u16>,

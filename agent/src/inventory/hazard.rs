@@ -210,6 +210,10 @@ impl Host for Careful<'_> {
         self.host.target(path)
     }
 
+    fn mode(&self, path: &Path) -> Result<u32> {
+        self.host.mode(path)
+    }
+
     fn notices(&self) -> Result<Vec<Notice>> {
         self.host.notices()
     }

@@ -79,10 +79,28 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// `physical` for a device's own interface, `virtual` for one without device or kind.
+    pub(super) fn kind_in_words(&self) -> String {
+        match (self.kind.as_str(), &self.parent) {
+            ("", Some(_)) => super::PHYSICAL.to_owned(),
+            ("", None) => "virtual".to_owned(),
+            (kind, Some(_) | None) => kind.to_owned(),
+        }
+    }
+
+    /// A veth's or netkit's other end, in this namespace.
+    pub(super) fn peer(&self) -> Option<u32> {
+        self.lower.filter(|_| self.is_pair() && !self.lower_is_elsewhere)
+    }
+
+    fn is_pair(&self) -> bool {
+        matches!(self.kind.as_str(), "veth" | "netkit" | "vxcan")
+    }
+
     /// The interface that carries this one's packets, in this namespace. A veth's other end is a
     /// peer, not a carrier.
     pub(super) fn sits_on(&self) -> Option<u32> {
-        let carried = self.kind != "veth" && self.kind != "netkit" && !self.lower_is_elsewhere;
+        let carried = !self.is_pair() && !self.lower_is_elsewhere;
         self.lower.filter(|&lower| carried && lower != 0 && lower != self.ifindex)
     }
 }

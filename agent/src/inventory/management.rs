@@ -10,6 +10,7 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressMessage},
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
+use policy::management::{Duty, Role};
 use serde::{Deserialize, Serialize};
 
 use super::{Notes, link};
@@ -31,51 +32,51 @@ const AF_INET6: u8 = 10;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ManagementFacts {
-    /// Families (`ipv4`, `ipv6`) whose default route leaves by this NIC or by what sits on it.
-    pub default_route: Vec<String>,
-    /// Its addresses and those of what sits on it (its bond, bridge, VLANs).
-    pub addresses: Vec<IpAddr>,
-    /// The operator's session comes in by one of these addresses.
-    pub session: bool,
-    /// This NIC and what sits on it, by name: where the above was looked for.
+    /// What [`policy::management::judge`] rules on.
+    pub duties: Vec<Duty>,
+    /// The NIC itself and what sits on it (its bond, bridge, VLANs): where duties were looked for.
     pub interfaces: Vec<String>,
-}
-
-impl ManagementFacts {
-    /// Whether losing the link may cut off the operator or the host's way out.
-    pub fn any(&self) -> bool {
-        self.session || !self.default_route.is_empty()
-    }
 }
 
 /// What depends on `nic`. `session` is the local address of the operator's connection (the third
 /// word of `SSH_CONNECTION`), where there is one.
 ///
-/// Fails where links, addresses or routes cannot be read: then nobody knows, and nobody should act.
-pub fn management(
-    host: &dyn Host,
-    nic: &Nic,
-    session: Option<IpAddr>,
-) -> Result<ManagementFacts> {
+/// Fails where links, addresses or routes cannot be read, or `session` is no address: then nobody
+/// knows, and nobody should act.
+pub fn management(host: &dyn Host, nic: &Nic, session: Option<&str>) -> Result<ManagementFacts> {
+    let session = session.map(canonical).transpose()?;
     let links = link::dump(host, &mut Notes::default())?;
     let uses = Uses::read(host)?;
-    let stack = stack(&links, nic.ifindex);
     let mut facts = ManagementFacts::default();
-    for ifindex in &stack {
-        facts.default_route.extend(uses.default_route(*ifindex));
-        facts.addresses.extend(uses.addresses.get(ifindex).into_iter().flatten().map(|a| a.0));
-        facts.interfaces.extend(links.get(ifindex).map(|link| link.name.clone()));
+    for ifindex in stack(&links, nic.ifindex) {
+        let name = links.get(&ifindex).map(|link| link.name.clone());
+        let through = name.clone().filter(|_| ifindex != nic.ifindex);
+        if uses.default_routes.contains_key(&ifindex) {
+            facts.duties.push(Duty { role: Role::DefaultRoute, through: through.clone() });
+        }
+        let mut addresses = uses.addresses.get(&ifindex).into_iter().flatten();
+        if let Some(here) = session.filter(|here| addresses.any(|(address, _)| address == here)) {
+            let role = Role::Session { address: here.to_string() };
+            facts.duties.push(Duty { role, through });
+        }
+        facts.interfaces.extend(name);
     }
-    facts.default_route.sort();
-    facts.default_route.dedup();
-    // A v4 client of a v6 socket shows as ::ffff:192.0.2.1.
-    let session = session.map(|address| address.to_canonical());
-    facts.session = session.is_some_and(|session| facts.addresses.contains(&session));
     Ok(facts)
 }
 
+/// The address as the kernel lists it: without a scope (`fe80::1%eth0`), and plain IPv4 where an
+/// IPv6 socket shows it as `::ffff:192.0.2.1`.
+fn canonical(session: &str) -> Result<IpAddr> {
+    let address = session.split('%').next().unwrap_or_default();
+    let address: IpAddr = address.parse().map_err(|_| {
+        let act = "find the operator's session";
+        Fault::new(Kind::Invalid, act, format!("`{session}` is no IP address"))
+    })?;
+    Ok(address.to_canonical())
+}
+
 /// This interface and all that sit on it, directly or not.
-pub(super) fn stack(links: &BTreeMap<u32, link::Entry>, ifindex: u32) -> BTreeSet<u32> {
+fn stack(links: &BTreeMap<u32, link::Entry>, ifindex: u32) -> BTreeSet<u32> {
     let mut found = BTreeSet::from([ifindex]);
     let mut todo = vec![ifindex];
     // Ends: every interface is taken up once.

@@ -33,12 +33,18 @@ pub(super) fn describe(host: &dyn Host, address: &str, facts: &mut NicFacts) {
     };
     name(host, &mut pci, facts);
     let count = |file: &str| text(file).and_then(|count| count.parse().ok());
-    facts.vfs = count("sriov_totalvfs").map(|max| Vfs {
-        configured: count("sriov_numvfs").unwrap_or_default(),
-        max,
-    });
+    facts.vfs = count("sriov_totalvfs")
+        .map(|max| Vfs { configured: count("sriov_numvfs").unwrap_or_default(), max });
     facts.rdma = host.list(&folder.join("infiniband")).unwrap_or_default();
     facts.pci = Some(pci);
+}
+
+/// The model of the function at this address, where the catalog knows it.
+pub(super) fn model(host: &dyn Host, address: &str) -> Option<String> {
+    let folder = Path::new("/sys/bus/pci/devices").join(address);
+    let id = |file: &str| u16::from_str_radix(attribute(host, &folder, file)?.get(2..)?, 16).ok();
+    let model = firmware_catalog::lookup(id("vendor")?, id("device")?)?;
+    Some(model.name.clone())
 }
 
 /// The catalog's name, else the one in the host's hardware database.
@@ -57,9 +63,8 @@ fn name(host: &dyn Host, pci: &mut PciFacts, facts: &mut NicFacts) {
     // is larger than any file the door reads.
     let path = format!("/run/udev/data/+pci:{}", pci.address);
     let Ok(database) = host.read(Path::new(&path)) else { return };
-    let value = |key: &str| {
-        database.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned)
-    };
+    let value =
+        |key: &str| database.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
     facts.vendor = value("E:ID_VENDOR_FROM_DATABASE=");
     facts.model = value("E:ID_MODEL_FROM_DATABASE=");
 }

@@ -86,8 +86,11 @@ fn name(rx: bool, id: u32) -> String {
 
 /// Adds the interrupts of the device at this PCI address, and their CPUs to the queues.
 pub(super) fn interrupts(host: &dyn Host, address: &str, facts: &mut NicFacts) {
+    let folder = Path::new("/sys/bus/pci/devices").join(address);
+    // Without MSI there is the one line that the function was wired to.
     let numbers = host
-        .list(&Path::new("/sys/bus/pci/devices").join(address).join("msi_irqs"))
+        .list(&folder.join("msi_irqs"))
+        .or_else(|_| host.read(&folder.join("irq")).map(|number| vec![number.trim().to_owned()]))
         .unwrap_or_default();
     for number in numbers.iter().filter_map(|name| name.parse().ok()) {
         facts.interrupts.extend(interrupt(host, number));

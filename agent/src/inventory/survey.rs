@@ -78,7 +78,7 @@ impl Surveyed {
 impl Settings {
     fn skip(&mut self, family: &dyn Family, issue: &firmware_catalog::Issue) {
         let prefix = format!("{}.", family.name());
-        let rows = vocabulary::all().filter(|row| row.name.starts_with(&prefix));
+        let rows = vocabulary::SETTINGS.iter().filter(|row| row.name.starts_with(&prefix));
         for name in rows.filter_map(|row| Name::try_from(row.name).ok()) {
             self.unsupported.insert(name, why(issue));
         }

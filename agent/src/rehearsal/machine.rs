@@ -49,9 +49,18 @@ fn pci(playbook: &Playbook, driver: &str) -> Pci {
         let glob = |g: &String| playbooks::applies::glob(g, &model.name);
         model.driver == driver && (globs.is_empty() || globs.iter().any(glob))
     };
-    let ids = firmware_catalog::models().find(fits).map(|model| (model.vendor, model.device));
+    let ids = firmware_catalog::model::all().find(fits).map(|model| (model.vendor, model.device));
     let (vendor, device) = ids.unwrap_or((0x8086, 0x10c9));
-    Pci { address: "0000:3b:00.0".to_owned(), vendor, device, ..Pci::default() }
+    Pci {
+        address: "0000:3b:00.0".to_owned(),
+        vendor,
+        device,
+        subsystem_vendor: vendor,
+        subsystem_device: 1,
+        serial: None,
+        versions: BTreeMap::new(),
+        numa: 0,
+    }
 }
 
 /// Makes the NIC have what the playbook names, at another value than the one wanted.

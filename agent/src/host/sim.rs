@@ -153,7 +153,7 @@ impl Sim {
         self.lock().machine.clone()
     }
 
-    /// Host calls so far: read, write, list, target, request, notices and wait each count one.
+    /// Host calls so far: every call of [`Host`] but `now` counts one.
     pub fn calls(&self) -> u64 {
         self.lock().calls
     }
@@ -339,6 +339,11 @@ impl Host for Sim {
 
     fn target(&self, path: &Path) -> Result<String> {
         self.call(|| format!("read the link {}", path.display()), |state| hook::target(state, path))
+    }
+
+    fn mode(&self, path: &Path) -> Result<u32> {
+        let act = || format!("read the mode of {}", path.display());
+        self.call(act, |state| hook::mode(state, path))
     }
 
     fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>> {

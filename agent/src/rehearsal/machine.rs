@@ -46,7 +46,7 @@ pub fn machine_for(playbook: &Playbook) -> Machine {
 fn pci(playbook: &Playbook, driver: &str) -> Pci {
     let fits = |model: &&firmware_catalog::Model| {
         let globs = &playbook.applies_to.model;
-        let glob = |g: &String| playbooks::applies::glob(g, &model.name);
+        let glob = |g: &String| playbooks::applies::glob_matches(g, &model.name);
         model.driver == driver && (globs.is_empty() || globs.iter().any(glob))
     };
     let ids = firmware_catalog::model::all().find(fits).map(|model| (model.vendor, model.device));

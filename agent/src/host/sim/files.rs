@@ -21,9 +21,24 @@ pub(super) enum Node {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hook {
     Sysctl(String),
-    Module { module: String, parameter: String },
-    Nic { ifindex: u32, file: NicFile },
-    Affinity { ifindex: u32, vector: usize, form: Form },
+    Module {
+        module: String,
+        parameter: String,
+    },
+    Nic {
+        ifindex: u32,
+        file: NicFile,
+    },
+    Affinity {
+        ifindex: u32,
+        vector: usize,
+        form: Form,
+    },
+    /// Where the interrupts really go: the same list here.
+    Effective {
+        ifindex: u32,
+        vector: usize,
+    },
     Interrupts,
     SoftnetStat,
     Snmp,
@@ -189,6 +204,7 @@ fn interface(state: &State, nic: &SimNic, tree: &mut Tree) {
     for queue in 0..nic.tx_queues() {
         hook(&format!("queues/tx-{queue}/xps_cpus"), NicFile::Xps(queue));
     }
+    tree.insert(format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", nic.name), text(0));
     vectors(state, nic, tree);
 }
 
@@ -244,7 +260,8 @@ fn vectors(state: &State, nic: &SimNic, tree: &mut Tree) {
         let node = |form| Node::Hook(Hook::Affinity { ifindex: nic.ifindex, vector, form });
         tree.insert(format!("{dir}/smp_affinity_list"), node(Form::List));
         tree.insert(format!("{dir}/smp_affinity"), node(Form::Mask));
-        tree.insert(format!("{dir}/effective_affinity_list"), node(Form::List));
+        let effective = Node::Hook(Hook::Effective { ifindex: nic.ifindex, vector });
+        tree.insert(format!("{dir}/effective_affinity_list"), effective);
         tree.insert(format!("{dir}/node"), text(nic.pci.as_ref().map_or(0, |pci| pci.numa)));
         tree.insert(format!("{dir}/{}", nic.irq_label(vector)), Node::Directory);
     }

@@ -36,6 +36,7 @@ pub(super) fn write(state: &mut State, path: &Path, text: &str) -> Result<(), Re
     match state.tree.get(&path).cloned() {
         // sysfs and procfs refuse to open what has no write permission, even to root.
         Some(Node::Text(_)) => Err(errno(libc::EACCES)),
+        Some(Node::Hook(hook)) if !writable(&hook) => Err(errno(libc::EACCES)),
         Some(Node::Hook(hook)) => write_hook(state, &hook, text),
         Some(Node::Link(_)) => Err(errno(libc::ELOOP)),
         Some(Node::Directory) => Err(errno(libc::EISDIR)),
@@ -69,6 +70,35 @@ pub(super) fn target(state: &State, path: &Path) -> Result<String, Refusal> {
         Some(_) => Err(errno(libc::EINVAL)),
         None if has_children(state, &path) => Err(errno(libc::EINVAL)),
         None => Err(errno(libc::ENOENT)),
+    }
+}
+
+/// Permission bits, as the kernel's files state by them what may be written.
+pub(super) fn mode(state: &State, path: &Path) -> Result<u32, Refusal> {
+    let path = resolve(state, path)?;
+    match state.tree.get(&path) {
+        Some(Node::Link(_)) => Ok(0o777),
+        Some(Node::Directory) => Ok(0o555),
+        Some(Node::Text(_)) => Ok(0o444),
+        Some(Node::Hook(hook)) if writable(hook) => Ok(0o644),
+        Some(Node::Hook(_)) => Ok(0o444),
+        None if has_children(state, &path) => Ok(0o755),
+        None => Err(errno(libc::ENOENT)),
+    }
+}
+
+fn writable(hook: &Hook) -> bool {
+    match hook {
+        Hook::Sysctl(key) => sysctl::writable(key),
+        Hook::Module { .. } | Hook::Affinity { .. } => true,
+        Hook::Nic { file, .. } => match file {
+            NicFile::Mtu | NicFile::TxQueueLen | NicFile::Rps(_) | NicFile::Xps(_) => true,
+            NicFile::GroFlushTimeout | NicFile::DeferHardIrqs | NicFile::Threaded => true,
+            NicFile::Carrier | NicFile::Operstate | NicFile::Speed | NicFile::Flags => false,
+            NicFile::Statistic(_) => false,
+        },
+        Hook::Effective { .. } | Hook::Interrupts | Hook::SoftnetStat | Hook::Snmp => false,
+        Hook::Netstat | Hook::NetDev | Hook::Route | Hook::Uptime => false,
     }
 }
 
@@ -131,6 +161,10 @@ fn read_hook(state: &State, hook: &Hook) -> Result<String, Refusal> {
                 Form::List => format!("{list}\n"),
                 Form::Mask => format!("{}\n", as_mask(list, cpus_all)),
             })
+        }
+        Hook::Effective { ifindex, vector } => {
+            let list = nic(state, *ifindex)?.irq.get(*vector).ok_or_else(|| errno(libc::ENOENT))?;
+            Ok(format!("{list}\n"))
         }
         Hook::Interrupts => Ok(state.counters.interrupts(state)),
         Hook::SoftnetStat => Ok(state.counters.softnet(cpus_all)),
@@ -224,7 +258,9 @@ fn write_hook(state: &mut State, hook: &Hook, text: &str) -> Result<(), Refusal>
         Hook::Interrupts | Hook::SoftnetStat | Hook::Snmp | Hook::Netstat => {
             Err(errno(libc::EACCES))
         }
-        Hook::NetDev | Hook::Route | Hook::Uptime => Err(errno(libc::EACCES)),
+        Hook::NetDev | Hook::Route | Hook::Uptime | Hook::Effective { .. } => {
+            Err(errno(libc::EACCES))
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) const EVERYWHERE: &[(&str, &str)] = &[
     ("net.core.optmem_max", "131072"),
     ("net.core.rmem_default", "212992"),
     ("net.core.rmem_max", "212992"),
+    ("net.core.rps_default_mask", "00"),
     ("net.core.rps_sock_flow_entries", "0"),
     ("net.core.somaxconn", "4096"),
     ("net.core.wmem_default", "212992"),
@@ -40,6 +41,10 @@ pub(super) const EVERYWHERE: &[(&str, &str)] = &[
 
 /// Keys whose file has no write permission.
 const READ_ONLY: &[&str] = &["kernel.ostype", "net.ipv4.tcp_available_congestion_control"];
+
+pub(super) fn writable(key: &str) -> bool {
+    !READ_ONLY.contains(&key)
+}
 
 /// The path of a key under /proc/sys: dots separate, and a `/` in the key is a dot in a component,
 /// as sysctl(8) has it.
@@ -67,9 +72,6 @@ pub(super) fn print(value: &str) -> String {
 /// proc_dointvec takes fewer numbers than there are and leaves the rest as they were; more, or
 /// something that is no number, is EINVAL.
 pub(super) fn written(key: &str, now: &str, text: &str) -> Result<String, Refusal> {
-    if READ_ONLY.contains(&key) {
-        return Err(Refusal::errno(libc::EACCES));
-    }
     let old: Vec<&str> = now.split_whitespace().collect();
     let new: Vec<&str> = text.split_whitespace().collect();
     let numeric = !old.is_empty() && old.iter().all(|f| f.parse::<i64>().is_ok());

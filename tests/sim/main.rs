@@ -8,7 +8,7 @@ mod traffic;
 use std::sync::Arc;
 
 use agent::host::{
-    Nic, NicId,
+    Nic,
     sim::{Machine, Sim},
 };
 use playbooks::Name;
@@ -26,27 +26,9 @@ fn sim(machine: Machine) -> Arc<Sim> {
     Arc::new(Sim::new(machine))
 }
 
-/// The NIC as inventory would find it.
+/// The NIC as the product finds it; the looking costs host calls.
 fn nic(sim: &Sim, name: &str) -> Nic {
-    let machine = sim.machine();
-    let found = machine.nic(name).expect("the machine has it");
-    let id = match &found.pci {
-        Some(pci) => NicId::Pci { address: pci.address.clone(), serial: found.mac.clone() },
-        None => NicId::Virtual {
-            netns: machine.netns,
-            name: found.name.clone(),
-            mac: found.mac.clone(),
-        },
-    };
-    Nic {
-        id,
-        name: found.name.clone(),
-        ifindex: found.ifindex,
-        driver: found.driver.clone(),
-        kernel_base: Some(machine.kernel.clone()),
-        pci: found.pci.as_ref().map(|pci| pci.address.clone()),
-        numa: found.pci.as_ref().map(|pci| pci.numa),
-    }
+    agent::host::nic::find(sim, name).unwrap_or_else(|fault| panic!("{fault}"))
 }
 
 fn name(text: &str) -> Name {

@@ -25,12 +25,12 @@ fn cases() -> Vec<Case> {
         ("a byte order mark inside", good.replace("kind", "\u{FEFF}kind").into_bytes()),
         ("an escaped bell", good.replace("mlx5", "x").replace("\"\"", "\"\\u0007\"").into_bytes()),
         ("20,000 deep, flow lists", "[".repeat(20_000).into_bytes()),
-        ("20,000 deep, flow maps", "{a: ".repeat(20_000).into_bytes()),
+        ("20,000 deep, flow maps", "{a:".repeat(20_000).into_bytes()),
         ("20,000 deep and closed", ["[".repeat(20_000), "]".repeat(20_000)].concat().into_bytes()),
         ("20,000 dashes", "- ".repeat(20_000).into_bytes()),
         ("20,000 question marks", "? ".repeat(20_000).into_bytes()),
         ("a long key", format!("{}: 1", "k".repeat(60_000)).into_bytes()),
-        ("many keys", (0..8_000).map(|n| format!("k{n}: 1\n")).collect::<String>().into_bytes()),
+        ("many keys", (0..5_000).map(|n| format!("k{n}: 1\n")).collect::<String>().into_bytes()),
         ("one key many times", "kind: Playbook\n".repeat(4_000).into_bytes()),
         ("many documents", "---\na: 1\n".repeat(7_000).into_bytes()),
         (
@@ -114,7 +114,7 @@ fn mutated_playbooks_are_read_or_refused() {
     let mut dice = Dice(seed | 1);
     let start = Instant::now();
     let (mut good, mut bad) = (0, 0);
-    while good + bad < 20_000 && start.elapsed() < Duration::from_secs(10) {
+    while good + bad < 6_000 && start.elapsed() < Duration::from_secs(10) {
         let mut source = LIBRARY[dice.below(LIBRARY.len())].source.as_bytes().to_vec();
         for _ in 0..=dice.below(4) {
             mutate(&mut source, &mut dice);

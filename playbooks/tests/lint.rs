@@ -91,8 +91,8 @@ fn keys_are_known_and_there_once() {
     refused("window: 120s", "windows: 120s", &["unknown key `windows`", "`window`"]);
     refused("kind: Playbook", "kind: Playbok", &["unknown kind", "`Playbook`"]);
     refused("nicmend/v1", "nicmend/v2", &["unknown apiVersion", "`nicmend/v1`"]);
-    refused("kind: Playbook\n", "", &["lacks `kind`"]);
-    refused("  name: good\n", "", &["metadata lacks `name`"]);
+    refused("apiVersion: nicmend/v1\n", "", &["lacks `apiVersion`"]);
+    refused("name: good\n  version", "version", &["metadata lacks `name`"]);
     refused("drain: 10s", "<<: {drain: 10s}", &["merge keys"]);
     refused("drain: 10s", "[a]: 10s", &["must be text"]);
     refused("drain: 10s", "drain: !!str 10s", &["tag"]);
@@ -108,7 +108,8 @@ fn names_and_versions_are_well_formed() {
     refused("name: good", "name: [good]", &["not a list"]);
     refused("name: good", "name:", &["not nothing"]);
     refused("name: good", "name: \"a\\nb\"", &["one line"]);
-    refused("name: good", "name: \"a\\eb\"", &["control character"]);
+    refused("summary: A good one", "summary: \"a\\eb\"", &["control character"]);
+    refused("summary: A good one", "summary: \"a\\tb\"", &["without tabs"]);
     refused("1.2.0", "1.2", &["not a semantic version", "1.2.0"]);
     refused("1.2.0", "v1.2.0", &["not a semantic version"]);
     refused("1.2.0", "01.2.0", &["not a semantic version"]);
@@ -302,7 +303,7 @@ fn a_problem_shows_its_place() {
     let told = found[0].render("pb.yaml", source.as_bytes());
     let expected = "\
 error: unknown setting `ring.rxx`
-  --> pb.yaml:17:69
+  --> pb.yaml:17:68
    |
 17 |     settings: { coalesce.adaptive-rx: false, coalesce.rx-usecs: 0, ring.rxx: max }
    |                                                                    ^^^^^^^^

@@ -48,7 +48,7 @@ fn line(row: &Setting) -> String {
     format!(
         "| `{}` | {} | {} | {} | {} | {} | {}{kept} | {} |",
         row.name,
-        value(row.kind),
+        value(row),
         scope(row.scope),
         disruption(row.disruption),
         takes_effect(row.takes_effect),
@@ -58,9 +58,10 @@ fn line(row: &Setting) -> String {
     )
 }
 
-fn value(kind: Kind) -> String {
-    match kind {
+fn value(row: &Setting) -> String {
+    match row.kind {
         Kind::Number { unit, max } => format!("{unit}, 0 to {max}; `max`, `min`"),
+        Kind::Bool if row.name.starts_with("feature.") => "`true`, `false`, `default`".to_owned(),
         Kind::Bool => "`true`, `false`".to_owned(),
         Kind::Choice(words) => {
             words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")

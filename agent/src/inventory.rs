@@ -11,6 +11,7 @@ mod facts;
 mod fingerprint;
 pub mod hazard;
 mod link;
+pub mod look;
 mod machine;
 mod management;
 mod pci;
@@ -26,7 +27,10 @@ pub use facts::{
 };
 pub use management::{ManagementFacts, management};
 
-use self::hazard::{Careful, Reach};
+use self::{
+    hazard::{Careful, Reach},
+    look::Look,
+};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Host, Nic, nic},
@@ -68,6 +72,7 @@ impl Inventory {
 /// Everything else that fails is told in the inventory itself.
 pub fn take(host: &dyn Host, only: Option<&str>) -> Result<Inventory> {
     let mut notes = Notes::default();
+    let host: &dyn Host = &Look::new(host);
     let all = nic::all(host)?;
     let links = link::dump(host, &mut notes)?;
     let (nics, reach) = match only {

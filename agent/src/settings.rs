@@ -1,30 +1,33 @@
 //! The setting families, one file each.
 
-mod bitset;
-mod channels;
-mod coalesce;
 pub mod cpus;
-mod disruption;
-mod eee;
-mod ethnl;
-mod feature;
 pub mod irq;
 pub mod link;
 pub mod module_param;
 pub mod napi;
-mod pause;
+pub mod ntuple;
 mod plain;
-mod private_flag;
 pub mod queues;
-mod resolve;
-mod ring;
 pub mod rps;
+pub mod rss;
+mod rxnfc;
 mod steering;
 pub mod sysctl;
-mod tunable;
 pub mod vectors;
-mod words;
 pub mod xps;
+mod bitset;
+mod channels;
+mod coalesce;
+mod disruption;
+mod eee;
+mod ethnl;
+mod feature;
+mod pause;
+mod private_flag;
+mod resolve;
+mod ring;
+mod tunable;
+mod words;
 
 use crate::setting::Family;
 

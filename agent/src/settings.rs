@@ -20,6 +20,8 @@ use crate::setting::Family;
 
 /// The registry behind [`crate::setting::SETTINGS`].
 pub static FAMILIES: &[&dyn Family] = &[
+    &rss::Rss,
+    &ntuple::Ntuple,
     &napi::Napi,
     &irq::Irq,
     &xps::XPS,

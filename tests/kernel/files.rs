@@ -3,7 +3,7 @@
 
 use agent::{
     fault::Kind,
-    host::{Ask, Genl, Host, Mode, Nic, NicId, linux::Linux, tlv::Attrs, tlv::Writer},
+    host::{Ask, Genl, Host, Mode, Nic, linux::Linux, nic, tlv::Attrs, tlv::Writer},
     setting::{Change, Current, family_of},
 };
 use playbooks::{Name, Value, Wanted};
@@ -29,20 +29,7 @@ impl Bench {
         netns.veth(NIC, "nmfile1", QUEUES);
         netns.run("ethtool", &["-K", NIC, "gro", "on"]);
         let linux = Linux::new().expect("open the machine");
-        let file = |name: &str| {
-            let path = format!("/sys/class/net/{NIC}/{name}");
-            std::fs::read_to_string(path).expect("read").trim().to_owned()
-        };
-        let mac = file("address");
-        let nic = Nic {
-            id: NicId::Virtual { netns: linux.netns(), name: NIC.to_owned(), mac },
-            name: NIC.to_owned(),
-            ifindex: file("ifindex").parse().expect("a number"),
-            driver: "veth".to_owned(),
-            kernel_base: None,
-            pci: None,
-            numa: None,
-        };
+        let nic = nic::find(&linux, NIC).expect("the veth");
         Some(Bench { netns, linux, nic })
     }
 
@@ -225,7 +212,7 @@ fn steering_masks_are_written_and_put_back() {
 fn xps_needs_more_than_one_queue() {
     let Some(mut bench) = Bench::new("xps_needs_more_than_one_queue") else { return };
     bench.netns.veth("nmfile2", "nmfile3", 1);
-    bench.nic.name = "nmfile2".to_owned();
+    bench.nic = nic::find(&bench.linux, "nmfile2").expect("the veth");
     assert!(bench.unsupported("xps.cpus").contains("single transmit queue"));
 }
 
@@ -331,12 +318,9 @@ fn module_parameters_say_whether_they_can_be_written() {
 fn one_survey_tells_of_every_nic_what_reading_each_tells() {
     let test = "one_survey_tells_of_every_nic_what_reading_each_tells";
     let Some(bench) = Bench::new(test) else { return };
-    let mut peer = bench.nic.clone();
-    peer.name = "nmfile1".to_owned();
-    peer.ifindex = bench.cat("/sys/class/net/nmfile1/ifindex").parse().expect("a number");
     bench.netns.run("ip", &["link", "set", "nmfile1", "mtu", "1400"]);
     bench.netns.run("sh", &["-c", "echo 3 > /sys/class/net/nmfile0/napi_defer_hard_irqs"]);
-    let nics = [bench.nic.clone(), peer];
+    let nics = ["nmfile0", "nmfile1"].map(|name| nic::find(&bench.linux, name).expect(name));
     let mut settings = 0;
     for family in agent::setting::SETTINGS {
         let surveyed = family.survey(&bench.linux, &nics);

@@ -108,24 +108,6 @@ pub fn take(host: &dyn Host, only: Option<&str>) -> Result<Inventory> {
     Ok(Inventory { format: FORMAT, fingerprint, nics: listed, host: machine, notes: notes.0 })
 }
 
-/// What a playbook's `applies-to` is held against.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Subject {
-    pub nic: Nic,
-    /// `ConnectX-6 Dx`, where the device is known.
-    pub model: Option<String>,
-    /// The firmware that runs, as `ethtool -i` prints it.
-    pub firmware: Option<String>,
-}
-
-/// One NIC's identity, without its settings: a handful of reads.
-pub fn subject(host: &dyn Host, name: &str) -> Result<Subject> {
-    let nic = nic::find(host, name)?;
-    let model = nic.pci.as_deref().and_then(|address| pci::model(host, address));
-    let firmware = device::firmware(host, &nic);
-    Ok(Subject { nic, model, firmware })
-}
-
 fn choose(all: &[Nic], links: &BTreeMap<u32, link::Entry>, name: &str) -> Result<Nic> {
     let named = |nic: &&Nic| {
         let altnames = links.get(&nic.ifindex).map(|link| link.altnames.as_slice());

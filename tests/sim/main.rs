@@ -2,6 +2,7 @@
 
 mod families;
 mod faults;
+mod inventory;
 mod quirks;
 mod traffic;
 

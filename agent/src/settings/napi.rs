@@ -15,6 +15,7 @@ use playbooks::{Name, Value, Wanted, vocabulary::Disruption};
 use super::{
     plain,
     queues::{Napi as Instance, Napis},
+    resolve,
 };
 use crate::{
     fault::{Fault, Kind, Result},
@@ -85,7 +86,7 @@ impl Family for Napi {
     ) -> Result<Value> {
         let act = plain::setting(name, &nic.name);
         if name.rest() != "threaded" {
-            return plain::number(&act, wanted, now);
+            return resolve::number(nic, name, wanted, now);
         }
         let word = match wanted {
             Wanted::Exactly(Value::Bool(true)) => "enabled",

@@ -8,7 +8,7 @@ mod rule;
 
 use playbooks::{Name, Value, Wanted, vocabulary::Disruption};
 
-use super::{plain, rxnfc};
+use super::{plain, rxnfc, words};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Host, Nic},
@@ -108,7 +108,7 @@ impl Family for Ntuple {
     }
 
     fn by_hand(&self, nic: &Nic, batch: &[Change]) -> Vec<String> {
-        let nic = plain::quote(&nic.name);
+        let nic = words::quote(&nic.name);
         let line = |change: &Change| {
             let slot = change.name.rest();
             match &change.to {

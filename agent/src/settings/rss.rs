@@ -14,6 +14,7 @@ use playbooks::{Name, Value, Wanted, vocabulary::Disruption};
 use super::{
     plain,
     rxnfc::{self, word},
+    words,
 };
 use crate::{
     fault::{Fault, Kind, Result},
@@ -153,7 +154,7 @@ impl Family for Rss {
     }
 
     fn by_hand(&self, nic: &Nic, batch: &[Change]) -> Vec<String> {
-        let nic = plain::quote(&nic.name);
+        let nic = words::quote(&nic.name);
         batch.iter().map(|change| format!("ethtool -X {nic} {}", words(&change.to))).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 mod families;
 mod faults;
-mod inventory;
+mod queues;
 mod quirks;
 mod traffic;
 

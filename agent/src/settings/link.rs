@@ -127,9 +127,10 @@ impl Family for Link {
     fn by_hand(&self, nic: &Nic, batch: &[Change]) -> Vec<String> {
         let line = |change: &Change| {
             let word = if change.name.rest() == "mtu" { "mtu" } else { "txqueuelen" };
-            format!("ip link set dev {} {word} {}", words::quote(&nic.name), change.to)
+            let number = change.to.as_number()?;
+            Some(format!("ip link set dev {} {word} {number}", words::quote(&nic.name)))
         };
-        batch.iter().map(line).collect()
+        batch.iter().filter_map(line).collect()
     }
 }
 

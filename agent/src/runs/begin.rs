@@ -53,6 +53,7 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
         let words = format!("playbook {} is not for {}: {why}", request.playbook.name, request.nic);
         Declined::new(Exit::Wrong, "applies-to", words)
     })?;
+    permitted(&request.playbook)?;
     let firmware = subject.firmware.running.clone();
     let facts = gather::facts(host, &subject.name, &request.playbook, firmware)?;
     let plan = Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
@@ -62,6 +63,17 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     })?;
     let refusals = refusals(host, &facts.nic, &plan, request)?;
     Ok(Prepared { plan, facts, refusals })
+}
+
+/// Kernel parameters that a playbook may not set, whatever the NIC.
+fn permitted(playbook: &Playbook) -> Result<(), Declined> {
+    let names = playbook.stages.iter().flat_map(|stage| &stage.settings).map(|(name, _)| name);
+    for name in names.filter(|name| name.family() == "sysctl") {
+        policy::sysctl::permit(name.rest(), &[]).map_err(|refusal| {
+            Declined::new(Exit::Refused, refusal.rule, refusal.to_string())
+        })?;
+    }
+    Ok(())
 }
 
 /// Who else needs this NIC: nobody knows is no permission.

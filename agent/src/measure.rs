@@ -9,6 +9,8 @@
 pub mod clock;
 pub mod message;
 pub mod peer;
+pub mod reflector;
+pub mod sockets;
 pub mod stamp;
 pub mod window;
 

@@ -7,9 +7,13 @@
 //! - [`evidence`]: samples as a file
 
 pub mod clock;
+pub mod counters;
+pub mod evidence;
 pub mod message;
 pub mod peer;
+pub mod quantiles;
 pub mod reflector;
+pub mod schedule;
 pub mod sockets;
 pub mod stamp;
 pub mod window;

@@ -11,6 +11,7 @@ pub mod counters;
 pub mod evidence;
 pub mod message;
 pub mod peer;
+pub mod probe;
 pub mod quantiles;
 pub mod reflector;
 pub mod schedule;

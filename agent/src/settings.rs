@@ -8,8 +8,11 @@ mod disruption;
 mod eee;
 mod ethnl;
 mod feature;
+pub mod irq;
 pub mod link;
 pub mod module_param;
+pub mod napi;
+pub mod ntuple;
 mod pause;
 mod plain;
 mod private_flag;
@@ -17,9 +20,12 @@ pub mod queues;
 mod resolve;
 mod ring;
 pub mod rps;
+pub mod rss;
+mod rxnfc;
 mod steering;
 pub mod sysctl;
 mod tunable;
+pub mod vectors;
 mod words;
 pub mod xps;
 
@@ -34,6 +40,10 @@ pub static FAMILIES: &[&dyn Family] = &[
     &private_flag::PrivateFlag,
     &pause::PAUSE,
     &eee::EEE,
+    &rss::Rss,
+    &ntuple::Ntuple,
+    &napi::Napi,
+    &irq::Irq,
     &xps::XPS,
     &rps::RPS,
     &link::Link,

@@ -25,7 +25,7 @@ use crate::{
     runs::{self, Apply, Declined, Desk, Outcome},
     store::{
         Store,
-        sim::{End, SimStore},
+        sim::SimStore,
     },
 };
 
@@ -105,7 +105,7 @@ impl Stage {
             }
             if result.is_err() {
                 sim.restart();
-                store.restart(End::PowerLoss);
+                store.restart();
             }
             recovered = true;
             result = alive(|| recover(&sim, &store, tell));

@@ -22,11 +22,25 @@ fn a_blob_is_replaced_as_a_whole() {
         assert_eq!(disk.get("runs/1/undo.sh").unwrap().unwrap(), text.as_bytes());
         assert_eq!(scratch.read().get("runs/1/undo.sh").unwrap().unwrap(), text.as_bytes());
     }
-    // What a crash left of an earlier try does not stand in the way.
-    fs::write(scratch.0.join("runs/1/.undo.sh.new"), "half of").unwrap();
-    disk.put("runs/1/undo.sh", b"whole").unwrap();
     let names: Vec<_> = fs::read_dir(scratch.0.join("runs/1")).unwrap().collect();
-    assert_eq!(names.len(), 1);
+    assert_eq!(names.len(), 1, "nothing is left beside it");
+    // Plans are kept by commands that change nothing else, while a run holds the lock.
+    scratch.read().put("plans/0123.json", b"{}").unwrap();
+    assert_eq!(disk.get("plans/0123.json").unwrap().unwrap(), b"{}");
+}
+
+#[test]
+fn marks_come_and_go_beside_a_writer() {
+    let scratch = Scratch::new();
+    Disk::mark(&scratch.0, "frozen", None).unwrap();
+    Disk::mark(&scratch.0, "frozen", Some(b"before any run")).unwrap();
+    let disk = scratch.write();
+    assert_eq!(disk.get("frozen").unwrap().unwrap(), b"before any run");
+    Disk::mark(&scratch.0, "frozen", Some(b"audit")).unwrap();
+    assert_eq!(disk.get("frozen").unwrap().unwrap(), b"audit");
+    Disk::mark(&scratch.0, "frozen", None).unwrap();
+    assert_eq!(disk.get("frozen").unwrap(), None);
+    assert_eq!(Disk::mark(&scratch.0, "epoch", None).unwrap_err().kind, Kind::Invalid);
 }
 
 #[test]

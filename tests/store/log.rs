@@ -57,7 +57,7 @@ fn a_reader_sees_the_writer_and_writes_nothing() {
     drop(disk);
     let disk = scratch.read();
     assert_eq!(disk.append(&entries(0..1)).unwrap_err().kind, Kind::Denied);
-    assert_eq!(disk.put("runs/x", b"y").unwrap_err().kind, Kind::Denied);
+    assert_eq!(disk.sync().unwrap_err().kind, Kind::Denied);
     assert_eq!(files(&scratch.0).len(), before.len());
 }
 
@@ -68,10 +68,12 @@ fn one_writer_and_the_other_is_told_who() {
     let refused = Disk::open(&scratch.0, Access::Write).unwrap_err();
     assert_eq!(refused.kind, Kind::Busy);
     assert!(refused.cause.contains(&std::process::id().to_string()), "{refused}");
+    assert_eq!(scratch.read().holder().unwrap(), Some(std::process::id()));
     disk.holds("2026-01-05-0001");
     let refused = Disk::open(&scratch.0, Access::Write).unwrap_err();
     assert!(refused.cause.contains("run 2026-01-05-0001"), "{refused}");
     drop(disk);
+    assert_eq!(scratch.read().holder().unwrap(), None);
     let disk = scratch.write();
     let refused = Disk::open(&scratch.0, Access::Write).unwrap_err();
     assert!(!refused.cause.contains("2026-01-05-0001"), "{refused}");

@@ -13,7 +13,7 @@ use agent::{
     },
     store::{
         Store,
-        sim::{End, SimStore, Space},
+        sim::{End, SimStore},
     },
 };
 
@@ -27,13 +27,14 @@ fn a_power_loss_keeps_a_prefix_and_all_that_was_synced() {
         store.append(&entries(0..5)).unwrap();
         store.sync().unwrap();
         store.append(&entries(5..9)).unwrap();
-        store.restart(End::PowerLoss);
+        store.restart_after(End::PowerLoss);
         let found = store.entries().unwrap();
         assert!((5..=9).contains(&found.len()), "seed {seed}");
         assert_eq!(found, entries(0..found.len()), "seed {seed}");
         lost += usize::from(found.len() < 9);
         torn += usize::from(store.torn());
-        assert_eq!(store.epoch().unwrap(), 2);
+        assert_eq!(store.take_epoch().unwrap(), 1);
+        assert_eq!(store.epoch().unwrap(), 1);
     }
     println!("{lost} of 300 lost something, {torn} were torn");
     assert!(lost > 100 && torn > 50);
@@ -43,8 +44,8 @@ fn a_power_loss_keeps_a_prefix_and_all_that_was_synced() {
 fn a_killed_process_loses_nothing() {
     let store = SimStore::new(1);
     store.append(&entries(0..3)).unwrap();
-    store.restart(End::Killed);
-    store.restart(End::PowerLoss);
+    store.restart_after(End::Killed);
+    store.restart_after(End::PowerLoss);
     assert_eq!(store.entries().unwrap(), entries(0..3));
 }
 
@@ -70,12 +71,12 @@ fn calls_fail_before_or_after_they_took_effect() {
 fn a_full_disk_takes_nothing_and_still_reads() {
     let store = SimStore::new(1);
     store.append(&entries(0..2)).unwrap();
-    store.set_space(Space::None);
+    store.fill();
     assert!(store.append(&entries(2..3)).unwrap_err().to_string().contains("ENOSPC"));
     assert!(store.put("runs/1", b"x").is_err());
     store.sync().unwrap();
     assert_eq!(store.entries().unwrap().len(), 2);
-    store.set_space(Space::Some);
+    store.empty_trash();
     store.append(&entries(2..3)).unwrap();
 }
 
@@ -101,7 +102,7 @@ fn store_and_machine_die_together() {
         assert!(store.append(&entries(0..1)).is_err());
         assert!(sim.notices().is_err());
         sim.restart();
-        store.restart(End::Killed);
+        store.restart_after(End::Killed);
         assert_eq!(store.entries().unwrap().len(), if in_store { 1 } else { 2 });
         sim.notices().unwrap();
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// A shipped or site playbook by name, or a file.
     #[arg(required_unless_present = "plan", conflicts_with = "plan")]
     pub playbook: Option<String>,
@@ -41,7 +41,7 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct RevertArgs {
+pub(super) struct RevertArgs {
     /// A run's id, a unique prefix of one, or `last`.
     pub run: String,
     /// Wait this long for another run to end.
@@ -50,7 +50,7 @@ pub struct RevertArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct RecoverArgs {
+pub(super) struct RecoverArgs {
     /// Wait this long for another run to end.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub wait: Duration,
@@ -60,7 +60,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     playbooks::parse::duration(text)
 }
 
-pub fn run(common: &Common, args: &Args) -> Done {
+pub(super) fn run(common: &Common, args: &Args) -> Done {
     let request = request(common, args)?;
     let host = place::machine()?;
     // Everything that can be wrong with the request is said before the lock and the probe.
@@ -74,7 +74,7 @@ pub fn run(common: &Common, args: &Args) -> Done {
     show(common, &outcome)
 }
 
-pub fn revert(common: &Common, args: &RevertArgs) -> Done {
+pub(super) fn revert(common: &Common, args: &RevertArgs) -> Done {
     let host = place::machine()?;
     let disk = place::writer(common, args.wait)?;
     let record = at_desk(common, &host, &disk, |desk| runs::revert(desk, &args.run))?;
@@ -85,7 +85,7 @@ pub fn revert(common: &Common, args: &RevertArgs) -> Done {
     })
 }
 
-pub fn recover(common: &Common, args: &RecoverArgs) -> Done {
+pub(super) fn recover(common: &Common, args: &RecoverArgs) -> Done {
     let host = place::machine()?;
     let disk = place::writer(common, args.wait)?;
     let records = at_desk(common, &host, &disk, runs::recover)?;
@@ -101,7 +101,7 @@ pub fn recover(common: &Common, args: &RecoverArgs) -> Done {
 }
 
 /// Runs `act` with the machine, the disk and the signals in place.
-pub fn at_desk<T>(
+pub(super) fn at_desk<T>(
     common: &Common,
     host: &dyn Host,
     disk: &Disk,
@@ -126,7 +126,7 @@ pub fn at_desk<T>(
 }
 
 /// The probe of the run: through the NIC under test, so that what is measured is what is changed.
-pub fn probe_of<'h>(
+pub(super) fn probe_of<'h>(
     host: &'h dyn Host,
     request: &Apply,
     peer: &str,
@@ -159,7 +159,7 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
 }
 
 /// Says what came of it, and which exit code that is.
-pub fn show(common: &Common, outcome: &Outcome) -> Done {
+pub(super) fn show(common: &Common, outcome: &Outcome) -> Done {
     match outcome {
         Outcome::AlreadyRight(plan) => {
             if common.json {

@@ -39,19 +39,19 @@ const NIC: &str = "trade0";
 const PEER_NIC: &str = "exchange0";
 const ADDRESS: [u8; 4] = [192, 0, 2, 1];
 const PEER: [u8; 4] = [192, 0, 2, 2];
-const CRIPPLED: &str = "4096 4096 4096";
+const CRIPPLED: &str = "2304 2304 2304";
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Where the demo's log, evidence and report are kept; a new folder under /tmp when left out.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
-pub struct PeerArgs {}
+pub(super) struct PeerArgs {}
 
-pub fn run(common: &Common, args: &Args) -> Done {
+pub(super) fn run(common: &Common, args: &Args) -> Done {
     if !nix::unistd::geteuid().is_root() {
         let why = "the demo makes network namespaces, and that needs root: sudo nicmend demo";
         return Err(Declined::new(Exit::Failed, "root", why));
@@ -183,7 +183,7 @@ impl Drop for Exchange {
 }
 
 /// The child: own namespace, address, reflector, until standard input ends.
-pub fn peer(_: &PeerArgs) -> Done {
+pub(super) fn peer(_: &PeerArgs) -> Done {
     // Whatever kills the parent ends this process too, and with it the namespace.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
         .map_err(|e| Declined::new(Exit::Failed, "demo", format!("follow the parent: {e}")))?;

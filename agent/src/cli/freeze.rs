@@ -11,17 +11,17 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Why, for those who find the host frozen.
     #[arg(long, value_name = "TEXT", default_value = "no reason given")]
     pub why: String,
 }
 
 /// Freezes at once: a run in flight does not delay it (it goes on to its stated end).
-pub fn freeze(common: &Common, args: &Args) -> Done {
+pub(super) fn freeze(common: &Common, args: &Args) -> Done {
     let why: String = args.why.chars().filter(|c| !c.is_control()).take(512).collect();
     let uid = nix::unistd::getuid().as_raw();
-    Disk::leave(&common.state_dir, "frozen", Some(why.as_bytes()))?;
+    Disk::mark(&common.state_dir, "frozen", Some(why.as_bytes()))?;
     log(common, Fact::Frozen { why: why.clone(), uid })?;
     if common.json {
         out::json(&serde_json::json!({"frozen": true, "why": why}));
@@ -31,9 +31,9 @@ pub fn freeze(common: &Common, args: &Args) -> Done {
     Ok(Exit::Done)
 }
 
-pub fn thaw(common: &Common) -> Done {
+pub(super) fn thaw(common: &Common) -> Done {
     let uid = nix::unistd::getuid().as_raw();
-    Disk::leave(&common.state_dir, "frozen", None)?;
+    Disk::mark(&common.state_dir, "frozen", None)?;
     log(common, Fact::Thawed { uid })?;
     if common.json {
         out::json(&serde_json::json!({"frozen": false}));

@@ -41,7 +41,7 @@ pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
             return Err(Declined::new(Exit::Stuck, "unfinished", why));
         }
     }
-    for name in run.written.keys() {
+    for name in run.changed() {
         let key = run.key(name);
         if let Some(owner) = history.owner(&key)
             && owner.id != run.id

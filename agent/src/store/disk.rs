@@ -55,7 +55,7 @@ const RESERVED: [&str; 7] = ["log", "durable", "epoch", "lock", "spare", "torn",
 /// What the state directory is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Takes no lock and never writes; shows what the writer has appended so far.
+    /// Takes no lock, and leaves log and epoch alone; shows what the writer has appended so far.
     Read,
     /// Takes the lock and a new epoch.
     Write,
@@ -128,32 +128,25 @@ impl Disk {
         }
     }
 
-    /// Leaves a file (`None`: takes it away) without the writer's lock, whole and durable: a plan under
-    /// its digest, the mark of a freeze. Neither may wait for a run in flight.
-    pub fn leave(state: &Path, name: &str, bytes: Option<&[u8]>) -> Result<()> {
-        file::directory(state)?;
-        file::own(state)?;
-        let reader = Disk::open(state, Access::Read)?;
-        let act = format!("store {name}");
-        let path = reader.place(&act, name)?;
-        match bytes {
-            Some(bytes) => file::replace(&path, bytes).map_err(|fault| fault.during(&act)),
-            None => match fs::remove_file(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(file::fault(act, &e)),
-                Err(_) => Ok(()),
-                Ok(()) => file::sync_parent(&path),
-            },
-        }
-    }
-
-    /// The pid of the process that holds the writer's lock now, if one does.
+    /// The process that holds the lock now, if one does.
+    ///
+    /// # Errors
+    /// `Malformed` where one holds it and has not said who it is.
     pub fn holder(&self) -> Result<Option<u32>> {
         lock::holder(&self.state)
     }
 
-    /// Where the state directory is.
-    pub fn path(&self) -> &Path {
-        &self.state
+    /// Sets a mark, a small file at the top, or with `None` takes it away. Needs no lock: `freeze`
+    /// binds while a run is in flight.
+    pub fn mark(state: &Path, name: &str, text: Option<&[u8]>) -> Result<()> {
+        let act = format!("mark {name} in {}", state.display());
+        let path = place(state, &act, name)?;
+        let marked = match text {
+            Some(text) => file::directory(state)
+                .and_then(|()| with_spare(state, || file::replace(&path, text))),
+            None => file::remove(&path),
+        };
+        marked.map_err(|fault| fault.during(act))
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -166,24 +159,6 @@ impl Disk {
             Some(_) => Ok(()),
             None => Err(Fault::new(Kind::Denied, act, "opened for reading only")),
         }
-    }
-
-    /// The place of a blob: a plain relative path that is not the store's own.
-    fn place(&self, act: &str, name: &str) -> Result<PathBuf> {
-        let refused = |why: &str| Err(Fault::new(Kind::Invalid, act, why));
-        if name.is_empty() || name.len() > 512 || name.bytes().any(|b| b < 0x20 || b == 0x7f) {
-            return refused("not a name of 1 to 512 plain characters");
-        }
-        let path = Path::new(name);
-        let plain = path.components().all(|c| matches!(c, Component::Normal(_)));
-        // Path normalises `a//b` and `a/./b`; a name is written in one way only.
-        if !plain || name.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
-            return refused("not a plain relative path");
-        }
-        if name.split('/').next().is_some_and(|first| RESERVED.contains(&first)) {
-            return refused("that place belongs to the store itself");
-        }
-        Ok(self.state.join(path))
     }
 }
 
@@ -205,14 +180,13 @@ impl Store for Disk {
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let act = format!("store {name}");
-        self.writable(&act)?;
-        let path = self.place(&act, name)?;
+        let path = place(&self.state, &act, name)?;
         with_spare(&self.state, || file::replace(&path, bytes).map_err(|fault| fault.during(&act)))
     }
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let act = format!("read {name} of the store");
-        let path = self.place(&act, name)?;
+        let path = place(&self.state, &act, name)?;
         file::read(&path, BLOB_BYTES_MAX).map_err(|fault| fault.during(act))
     }
 
@@ -230,4 +204,22 @@ fn with_spare<T>(state: &Path, mut work: impl FnMut() -> Result<T>) -> Result<T>
         },
         done => done,
     }
+}
+
+/// The place of a blob: a plain relative path that is not the store's own.
+fn place(state: &Path, act: &str, name: &str) -> Result<PathBuf> {
+    let refused = |why: &str| Err(Fault::new(Kind::Invalid, act, why));
+    if name.is_empty() || name.len() > 512 || name.bytes().any(|b| b < 0x20 || b == 0x7f) {
+        return refused("not a name of 1 to 512 plain characters");
+    }
+    let path = Path::new(name);
+    let plain = path.components().all(|c| matches!(c, Component::Normal(_)));
+    // Path normalises `a//b` and `a/./b`; a name is written in one way only.
+    if !plain || name.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+        return refused("not a plain relative path");
+    }
+    if name.split('/').next().is_some_and(|first| RESERVED.contains(&first)) {
+        return refused("that place belongs to the store itself");
+    }
+    Ok(state.join(path))
 }

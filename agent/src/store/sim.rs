@@ -1,7 +1,7 @@
 //! A disk that can be crashed: what was not synced may be lost, calls fail, space runs out.
 //!
 //! It dies together with the simulated machine it is tied to: a crash in either is the end of the one
-//! process, and neither then does anything more until [`SimStore::restart`].
+//! process, and neither then does anything more until both are restarted.
 
 use std::{
     collections::BTreeMap,
@@ -44,13 +44,13 @@ struct Disk {
 }
 
 impl SimStore {
-    /// An empty store, opened once. `seed` decides what survives a power loss.
+    /// An empty store. `seed` decides what survives a crash.
     pub fn new(seed: u64) -> SimStore {
         let disk = Disk {
             log: Vec::new(),
             durable: 0,
             blobs: BTreeMap::new(),
-            epoch: 1,
+            epoch: 0,
             calls: 0,
             injections: Vec::new(),
             full: false,
@@ -82,8 +82,14 @@ impl SimStore {
         std::mem::take(&mut self.lock().injections).len()
     }
 
-    /// The next process opens the store: its epoch is one higher, a torn tail is cut off.
-    pub fn restart(&self, end: End) {
+    /// The process is gone, killed or with the power, as the seed has it.
+    pub fn restart(&self) {
+        let end = if self.lock().random.one_in(2) { End::Killed } else { End::PowerLoss };
+        self.restart_after(end);
+    }
+
+    /// The next process finds what this end left: a torn tail is cut off.
+    pub fn restart_after(&self, end: End) {
         let mut disk = self.lock();
         match end {
             End::Killed => disk.durable = disk.log.len(),
@@ -97,7 +103,6 @@ impl SimStore {
         disk.torn = whole < disk.log.len();
         disk.log.truncate(whole);
         disk.durable = whole;
-        disk.epoch += 1;
         disk.dead = false;
     }
 
@@ -106,14 +111,21 @@ impl SimStore {
         self.lock().torn
     }
 
-    /// Fills the disk, or makes room on it again.
-    pub fn set_space(&self, space: Space) {
-        self.lock().full = space == Space::None;
+    /// From now on nothing more fits: append and put fail with ENOSPC.
+    pub fn fill(&self) {
+        self.lock().full = true;
     }
 
-    /// Another process opens the store for writing: our epoch is not the newest any more.
-    pub fn take_over(&self) {
-        self.lock().epoch += 1;
+    /// Room again.
+    pub fn empty_trash(&self) {
+        self.lock().full = false;
+    }
+
+    /// What opening for writing does, in this process or another: a new epoch, durable.
+    pub fn take_epoch(&self) -> Result<u64> {
+        let mut disk = self.lock();
+        disk.epoch += 1;
+        Ok(disk.epoch)
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
@@ -151,13 +163,6 @@ impl SimStore {
         }
         std::panic::resume_unwind(Box::new(Crash { call }))
     }
-}
-
-/// Whether there is room on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Space {
-    Some,
-    None,
 }
 
 impl Disk {

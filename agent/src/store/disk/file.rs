@@ -106,8 +106,8 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         directory(parent)?;
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The lock makes us the only writer: one temporary name is enough, and a crash leaves at most one.
-    let beside = path.with_file_name(format!(".{name}.new"));
+    // Blobs are put without the lock: each process has a temporary name of its own.
+    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
@@ -124,6 +124,15 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         return Err(fault(format!("write {}", path.display()), &error));
     }
     sync_parent(path)
+}
+
+/// Takes a file away, durably; one that is not there is no error.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(fault(format!("remove {}", path.display()), &error)),
+    }
 }
 
 /// Keeps this much space back, where the file system can.

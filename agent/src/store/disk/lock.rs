@@ -45,7 +45,7 @@ impl Lock {
                 lock.say(&Holder { pid: std::process::id(), run: None });
                 Ok(lock)
             }
-            Err((_, Errno::EWOULDBLOCK)) => Err(Fault::new(Kind::Busy, act(), words(&path))),
+            Err((_, Errno::EWOULDBLOCK)) => Err(Fault::new(Kind::Busy, act(), who(&path))),
             Err((_, errno)) => Err(Fault::errno(act(), errno as i32, None)),
         }
     }
@@ -61,32 +61,36 @@ impl Lock {
     }
 }
 
-/// The pid of the living holder: a shared lock that can be had shows that there is none.
+/// The process that holds the lock, if one does: asked of the kernel, then of the file.
 pub(super) fn holder(state: &Path) -> Result<Option<u32>> {
     let path = state.join("lock");
-    let act = format!("see who holds {}", path.display());
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(file::fault(act, &e)),
+    let act = || format!("see who holds {}", path.display());
+    let opened = match File::open(&path) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(file::fault(act(), &error)),
     };
-    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+    match Flock::lock(opened, FlockArg::LockSharedNonblock) {
+        // Nobody holds it; ours is given back as it goes out of scope.
         Ok(_) => Ok(None),
-        Err((_, Errno::EWOULDBLOCK)) => {
-            let text = file::read(&path, LOCK_BYTES_MAX)?.unwrap_or_default();
-            Ok(serde_json::from_slice::<Holder>(&text).ok().map(|holder| holder.pid))
-        }
-        Err((_, errno)) => Err(Fault::errno(act, errno as i32, None)),
+        Err((_, Errno::EWOULDBLOCK)) => match read(&path) {
+            Some(holder) => Ok(Some(holder.pid)),
+            None => Err(Fault::new(Kind::Malformed, act(), "whoever holds it has not said so")),
+        },
+        Err((_, errno)) => Err(Fault::errno(act(), errno as i32, None)),
     }
 }
 
-fn words(path: &Path) -> String {
-    let text = file::read(path, LOCK_BYTES_MAX).ok().flatten().unwrap_or_default();
-    match serde_json::from_slice::<Holder>(&text) {
-        Ok(Holder { pid, run: Some(run) }) => format!("process {pid} holds it, for run {run}"),
-        Ok(Holder { pid, run: None }) => format!("process {pid} holds it"),
-        Err(_) => "another process holds it".to_owned(),
+fn who(path: &Path) -> String {
+    match read(path) {
+        Some(Holder { pid, run: Some(run) }) => format!("process {pid} holds it, for run {run}"),
+        Some(Holder { pid, run: None }) => format!("process {pid} holds it"),
+        None => "another process holds it".to_owned(),
     }
+}
+
+fn read(path: &Path) -> Option<Holder> {
+    serde_json::from_slice(&file::read(path, LOCK_BYTES_MAX).ok()??).ok()
 }
 
 /// The number in STATE/epoch.

@@ -15,7 +15,7 @@ const DRVINFO_DRIVER: usize = 4;
 const DRVINFO_N_STATS: usize = 180;
 const NAME_BYTES: usize = 32;
 /// More than any driver has (mlx5 with 128 channels: about 10,000).
-const STATISTICS_MAX: usize = 65_536;
+const STATISTICS_MAX: usize = 32_768;
 
 /// The driver's name.
 pub fn driver(host: &dyn Host, nic: &str) -> Result<String> {

@@ -29,8 +29,6 @@ pub(super) struct Context<'a> {
     pub offset_ns: i64,
     pub timeout_ns: u64,
     pub flows: usize,
-    /// By flow: from this packet of it on, send stamps can no longer be told apart.
-    pub unnumbered_from: &'a [u32],
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -54,7 +52,7 @@ pub(super) fn merge(c: &Context<'_>, sent_ns: &[u64], arrivals: &[Arrival], due:
     let packets = c.plan.due_ns.iter().zip(sent_ns).zip(arrivals).take(due).enumerate();
     for (i, ((&due_ns, &sent), arrival)) in packets {
         let flow = i % c.flows;
-        let latency_ns = match timing(c, i, sent, arrival) {
+        let latency_ns = match timing(c, sent, arrival) {
             Timing::Unsent => {
                 merged.unsent += 1;
                 Sample::LOST
@@ -88,6 +86,20 @@ pub(super) fn merge(c: &Context<'_>, sent_ns: &[u64], arrivals: &[Arrival], due:
         counted(&[("software", software), ("hardware", hardware), ("user-space", user)]);
     merged.split = parts.summarize();
     merged
+}
+
+/// Gives each packet its departure stamps (software, hardware). `departures[flow][n]` is of the flow's
+/// `n`th packet by the kernel's numbering, which counts what was sent. Some kernels count a failed send
+/// too: a stamp then lands on a later packet, where it is earlier than the send and so refused.
+pub(super) fn number(sent_ns: &[u64], departures: &[Vec<(i64, i64)>], arrivals: &mut [Arrival]) {
+    let flows = departures.len();
+    for (flow, stamps) in departures.iter().enumerate() {
+        let packets = sent_ns.iter().zip(&mut *arrivals).skip(flow).step_by(flows);
+        let sent = packets.filter(|(sent, _)| **sent != 0);
+        for ((_, arrival), (software, hardware)) in sent.zip(stamps) {
+            (arrival.departed_ns, arrival.departed_hw_ns) = (*software, *hardware);
+        }
+    }
 }
 
 /// The same parts for every reply; the window's split is their quantiles.
@@ -143,7 +155,7 @@ impl Context<'_> {
     }
 }
 
-fn timing(c: &Context<'_>, packet: usize, sent_ns: u64, arrival: &Arrival) -> Timing {
+fn timing(c: &Context<'_>, sent_ns: u64, arrival: &Arrival) -> Timing {
     /// The two clocks are read nanoseconds apart.
     const SLACK_NS: i64 = 1_000;
     if sent_ns == 0 {
@@ -161,16 +173,14 @@ fn timing(c: &Context<'_>, packet: usize, sent_ns: u64, arrival: &Arrival) -> Ti
     let (earliest, latest) = (c.real(sent_ns) - SLACK_NS, c.real(arrival.back_ns) + SLACK_NS);
     let possible =
         |stamp: i64| (stamp != 0 && (earliest..=latest).contains(&stamp)).then_some(stamp);
-    let numbered = c.unnumbered_from.get(packet % c.flows).copied().unwrap_or(u32::MAX);
-    let known = (packet / c.flows) < numbered as usize;
-    let departed = possible(arrival.departed_ns).filter(|_| known);
+    let departed = possible(arrival.departed_ns);
     let arrived = possible(arrival.arrived_ns);
     let by = if departed.is_some() && arrived.is_some() { By::Software } else { By::UserSpace };
     let departed = departed.unwrap_or(c.real(sent_ns));
     let arrived = arrived.unwrap_or(c.real(arrival.back_ns)).max(departed);
     let mut round_trip = (arrived - departed).unsigned_abs();
     let mut by = by;
-    if arrival.departed_hw_ns != 0 && arrival.arrived_hw_ns != 0 && known {
+    if arrival.departed_hw_ns != 0 && arrival.arrived_hw_ns != 0 {
         let hardware = arrival.arrived_hw_ns.checked_sub(arrival.departed_hw_ns);
         if let Some(hardware) = hardware.and_then(|ns| u64::try_from(ns).ok())
             && hardware <= waited
@@ -237,7 +247,6 @@ mod tests {
             offset_ns: OFFSET,
             timeout_ns: 1_000_000_000,
             flows: 2,
-            unnumbered_from: &[u32::MAX, u32::MAX],
         };
         let merged = merge(&context, &sent, &arrivals, 8);
         let latencies: Vec<u64> = merged.samples.iter().map(|s| s.latency_ns).collect();
@@ -255,19 +264,15 @@ mod tests {
     }
 
     #[test]
-    fn stamps_after_a_failed_send_are_not_trusted() {
-        let plan = plan();
-        let (sent, arrivals): (Vec<u64>, Vec<Arrival>) = (0..8).map(usual).unzip();
-        let context = Context {
-            plan: &plan,
-            start_ns: 1_000_000_000,
-            offset_ns: OFFSET,
-            timeout_ns: 1_000_000_000,
-            flows: 2,
-            unnumbered_from: &[2, u32::MAX],
-        };
-        let merged = merge(&context, &sent, &arrivals, 6);
-        let latencies: Vec<u64> = merged.samples.iter().map(|s| s.latency_ns).collect();
-        assert_eq!(latencies, [18_000, 18_000, 18_000, 18_000, 20_000, 18_000]);
+    fn departures_are_numbered_by_what_was_sent() {
+        let (mut sent, usual): (Vec<u64>, Vec<Arrival>) = (0..6).map(usual).unzip();
+        let mut arrivals = vec![Arrival::default(); 6];
+        sent[2] = 0;
+        let departed = |i: usize| (usual[i].departed_ns, 0);
+        let departures =
+            [vec![departed(0), departed(4), (0, 0)], vec![departed(1), (0, 0), departed(5)]];
+        number(&sent, &departures, &mut arrivals);
+        let numbered: Vec<i64> = arrivals.iter().map(|a| a.departed_ns).collect();
+        assert_eq!(numbered, [0, 1, 9, 9, 4, 5].map(|i| usual.get(i).map_or(0, |u| u.departed_ns)));
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     net::{SocketAddr, UdpSocket},
     os::fd::AsFd,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 
 use super::{
     Control, Measured, Probe, attend, counted,
-    merge::{Arrival, Context, merge},
+    merge::{Arrival, Context, merge, number},
     pace::Pacer,
 };
 
@@ -132,8 +132,6 @@ struct Shared<'a> {
     base: u32,
     /// By packet: when user space sent it, CLOCK_MONOTONIC; 0: not (yet).
     sent: Vec<AtomicU64>,
-    /// By flow: from this packet of it on the kernel's numbering is not ours (a send failed).
-    unnumbered_from: Vec<AtomicU32>,
     sending: AtomicBool,
     give_up_ns: u64,
 }
@@ -156,7 +154,6 @@ pub(super) fn run(
         control,
         base,
         sent,
-        unnumbered_from: (0..count).map(|_| AtomicU32::new(u32::MAX)).collect(),
         sending: AtomicBool::new(true),
         give_up_ns: control.start_ns + length_ns + control.timeout_ns,
     };
@@ -170,8 +167,7 @@ pub(super) fn run(
         (stopped, sender.join().unwrap_or_default())
     });
     let sent: Vec<u64> = shared.sent.into_iter().map(AtomicU64::into_inner).collect();
-    let unnumbered: Vec<u32> =
-        shared.unnumbered_from.into_iter().map(AtomicU32::into_inner).collect();
+    number(&sent, &receiver.departures, &mut receiver.arrivals);
     // A window cut short ends before the first packet that had no time to be sent.
     let cut = stopped.map(|at| at.saturating_sub(control.start_ns).min(length_ns));
     let due = cut
@@ -182,7 +178,6 @@ pub(super) fn run(
         offset_ns: control.offset_ns,
         timeout_ns: control.timeout_ns,
         flows: count,
-        unnumbered_from: &unnumbered,
     };
     let merged = merge(&context, &sent, &receiver.arrivals, due);
     let carried = sent.iter().filter(|&&s| s != 0).count() as u64;
@@ -283,7 +278,6 @@ fn send(shared: &Shared<'_>) -> Sending {
         shared.sent[i].store(now, Ordering::Release);
         if shared.flows.sockets[i % count].send(&packet[..size]).is_err() {
             shared.sent[i].store(0, Ordering::Release);
-            shared.unnumbered_from[i % count].fetch_min((i / count) as u32, Ordering::Relaxed);
             sending.failed += 1;
         }
         sending.reached = i + 1;
@@ -296,6 +290,8 @@ fn send(shared: &Shared<'_>) -> Sending {
 struct Receiver {
     epoll: Epoll,
     arrivals: Vec<Arrival>,
+    /// By flow, in the kernel's numbering: when each datagram departed, by software and by hardware.
+    departures: Vec<Vec<(i64, i64)>>,
     buffer: Vec<u8>,
     /// By flow: the highest packet index seen so far, plus one.
     newest: Vec<usize>,
@@ -319,8 +315,10 @@ impl Receiver {
             epoll.add(socket, event).map_err(fault)?;
         }
         let flows = flows.sockets.len();
+        let each = plan.due_ns.len().div_ceil(flows.max(1));
         Ok(Receiver {
             epoll,
+            departures: vec![vec![(0, 0); each]; flows],
             arrivals: vec![Arrival::default(); plan.due_ns.len()],
             buffer: vec![0; BUFFER],
             newest: vec![0; flows],
@@ -344,10 +342,10 @@ impl Receiver {
             for event in &events[..ready] {
                 let flow = event.data() as usize;
                 if event.events().contains(EpollFlags::EPOLLERR) {
-                    self.departures(shared, flow);
+                    self.take_departures(shared, flow);
                 }
                 if event.events().contains(EpollFlags::EPOLLIN) {
-                    self.replies(shared, flow);
+                    self.take_replies(shared, flow);
                 }
             }
             let now = clock::monotonic_ns();
@@ -367,7 +365,7 @@ impl Receiver {
     }
 
     /// Takes departure stamps off a socket's error queue, a bounded number at a time.
-    fn departures(&mut self, shared: &Shared<'_>, flow: usize) {
+    fn take_departures(&mut self, shared: &Shared<'_>, flow: usize) {
         let socket = &shared.flows.sockets[flow];
         for _ in 0..64 {
             match sockets::departure_now(socket.as_fd()) {
@@ -375,12 +373,9 @@ impl Receiver {
                     let Some(nth) = departure.id.checked_sub(shared.flows.warmed[flow]) else {
                         continue;
                     };
-                    let packet = nth as usize * shared.flows.sockets.len() + flow;
-                    if let Some(arrival) = self.arrivals.get_mut(packet) {
-                        let software = departure.software_ns;
-                        arrival.departed_ns = software.unwrap_or(arrival.departed_ns);
-                        let hardware = departure.hardware_ns;
-                        arrival.departed_hw_ns = hardware.unwrap_or(arrival.departed_hw_ns);
+                    if let Some(slot) = self.departures[flow].get_mut(nth as usize) {
+                        slot.0 = departure.software_ns.unwrap_or(slot.0);
+                        slot.1 = departure.hardware_ns.unwrap_or(slot.1);
                     }
                 }
                 Ok(None) => {
@@ -395,7 +390,7 @@ impl Receiver {
         }
     }
 
-    fn replies(&mut self, shared: &Shared<'_>, flow: usize) {
+    fn take_replies(&mut self, shared: &Shared<'_>, flow: usize) {
         for _ in 0..64 {
             let socket = shared.flows.sockets[flow].as_fd();
             match sockets::receive_now(socket, &mut self.buffer) {
@@ -438,7 +433,8 @@ impl Receiver {
         arrival.reflector_sent_ns = reply.sent_ns;
         arrival.back_ns = now;
         self.answered += 1;
-        if packet < self.newest[flow] {
+        // Overtaken is reordered, but one that came too late counts as lost and not twice (RFC 4737).
+        if packet < self.newest[flow] && now - sent.min(now) <= shared.control.timeout_ns {
             self.reordered += 1;
         }
         self.newest[flow] = self.newest[flow].max(packet + 1);

@@ -4,6 +4,7 @@
 //! one in [`linux`], and [`sim`], a machine that behaves, for tests and for `nicmend playbook test`.
 //! Messages cross the door as the kernel's own bytes (TLVs), so that both sides of it speak uapi.
 
+pub mod kernel;
 pub mod linux;
 pub mod nic;
 pub mod sim;

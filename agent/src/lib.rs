@@ -23,3 +23,4 @@ pub mod settings;
 // shell
 pub mod cli;
 pub mod engine;
+pub mod runs;

@@ -1,5 +1,6 @@
 //! Measuring: probe windows and the counters around them.
 
+pub mod evidence;
 pub mod window;
 
 pub use window::{Meter, Sample, Window, WindowSpec};

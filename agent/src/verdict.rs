@@ -62,6 +62,9 @@ pub struct Verdict {
     pub why: String,
     pub metrics: BTreeMap<Metric, Judged>,
     pub seed: u64,
+    /// Digest of the samples it was computed from; the engine fills it in.
+    #[serde(default)]
+    pub evidence: String,
 }
 
 /// What a run is judged by.
@@ -79,5 +82,6 @@ pub fn judge(_baseline: &Window, _candidate: &Window, _by: &Criterions, seed: u6
         why: String::new(),
         metrics: BTreeMap::new(),
         seed,
+        evidence: String::new(),
     }
 }

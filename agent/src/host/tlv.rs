@@ -100,7 +100,7 @@ pub struct Attrs<'a>(pub &'a [u8]);
 impl<'a> Attrs<'a> {
     pub fn find(self, kind: u16) -> Option<Attr<'a>> {
         let mut attrs = self;
-        attrs.find_map(|attr| (attr.kind == kind).then_some(attr))
+        Iterator::find(&mut attrs, |attr| attr.kind == kind)
     }
 }
 

@@ -8,6 +8,7 @@ mod freeze;
 pub mod inventory;
 pub mod judge;
 mod out;
+mod page;
 mod place;
 mod plan;
 mod playbook;
@@ -15,6 +16,7 @@ pub mod probe;
 pub mod reflect;
 mod runs;
 mod signals;
+mod try_out;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -12,6 +12,7 @@ use crate::{
     engine::Telling,
     fault::{Fault, Result},
     host::Host,
+    inventory::NicFacts,
     log::{Entry, Fact, History, RunRecord, RunState},
     plan::Plan,
     run::End,
@@ -125,21 +126,38 @@ pub fn exit_of(record: &RunRecord) -> Exit {
     }
 }
 
-/// Whether a playbook is meant for this NIC; in words where it is not.
-pub fn applies(playbook: &Playbook, nic: &Subject) -> Result<(), String> {
-    use playbooks::playbook::Match;
-    let answer =
-        playbook.applies_to.matches(&nic.driver, nic.model.as_deref(), nic.kernel_base.as_deref());
-    match answer {
+/// Whether a playbook is meant for this NIC; in words where it is not, or where nobody knows.
+pub fn applies(playbook: &Playbook, nic: &NicFacts) -> Result<(), String> {
+    use playbooks::applies::{Match, driver_matches, kernel_matches, model_matches};
+    let asked = &playbook.applies_to;
+    let base = Some(nic.kernel_base.as_str()).filter(|base| *base != "unknown");
+    let answers = [
+        driver_matches(&asked.driver, &nic.driver),
+        model_matches(&asked.model, nic.model.as_deref()),
+        asked.kernel.as_deref().map_or(Match::Yes, |range| kernel_matches(range, base)),
+        asked.firmware.as_deref().map_or(Match::Yes, |range| firmware_matches(range, nic)),
+    ];
+    answers.into_iter().try_for_each(|answer| match answer {
         Match::Yes => Ok(()),
         Match::No(why) | Match::Unknown(why) => Err(why),
-    }
+    })
 }
 
-/// What `applies-to` is held against.
-#[derive(Debug, Clone)]
-pub struct Subject {
-    pub driver: String,
-    pub model: Option<String>,
-    pub kernel_base: Option<String>,
+/// mlx5 numbers its firmware `22.43.3608`, so a range can be held against it as numbers. What another
+/// driver's version string means is not known here, and unknown is no match.
+fn firmware_matches(range: &str, nic: &NicFacts) -> playbooks::applies::Match {
+    use playbooks::applies::Match;
+    let Some(running) = nic.firmware.running.as_deref() else {
+        return Match::Unknown(format!("{} does not tell its firmware version", nic.name));
+    };
+    if nic.driver != "mlx5_core" {
+        let why = format!("how {} orders firmware versions ({running}) is not known", nic.driver);
+        return Match::Unknown(why);
+    }
+    let numbers = running.split_whitespace().next().unwrap_or_default();
+    match kernel_matches(range, Some(numbers)) {
+        Match::Yes => Match::Yes,
+        Match::No(_) => Match::No(format!("firmware {running} is not within {range}")),
+        Match::Unknown(_) => Match::Unknown(format!("firmware version {running} is not numbers")),
+    }
 }

@@ -14,6 +14,7 @@ mod sysctl;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use name::closest;
 pub use name::{Name, UnknownName, nearest};
 
 /// What kind of value a setting takes.

@@ -1,6 +1,10 @@
 //! The real door on a real kernel: namespaces, sysfs, netlink, notifications.
 
-use std::path::Path;
+use std::{
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, Output},
+};
 
 use agent::host::{Ask, Genl, Host, Mode, linux::Linux};
 use tests::{Netns, programs_or_skip, root_or_skip};
@@ -66,6 +70,11 @@ fn a_thread_in_another_namespace_is_refused_its_sysctls() {
     assert!(has_veth(get_link(&own).expect("own links")));
     assert!(!has_veth(get_link(&linux).expect("the old namespace's links")));
     assert_ne!(own.netns(), linux.netns());
+    // /proc/net is the first thread's; the door answers for its own namespace.
+    let devices = own.read(Path::new("/proc/net/dev")).expect("read");
+    assert!(devices.contains("nmdoor0"), "{devices}");
+    let fault = linux.read(Path::new("/proc/net/dev")).expect_err("the thread has moved");
+    assert_eq!(fault.kind, agent::fault::Kind::Drift, "{fault}");
 }
 
 #[test]
@@ -134,4 +143,80 @@ fn a_foreign_ethtool_is_noticed() {
         assert!(ours.families.contains(&family), "{family} in {ours:?}");
     }
     assert_eq!(linux.notices().expect("drain again"), []);
+}
+
+#[test]
+fn an_overflow_of_notices_concerns_every_family() {
+    if !ready("an_overflow_of_notices_concerns_every_family") {
+        return;
+    }
+    let netns = Netns::new();
+    netns.veth("nmdoor0", "nmdoor1", 1);
+    let linux = Linux::new().expect("open the machine");
+    assert_eq!(linux.notices().expect("subscribe"), []);
+    // Each change announces itself to the link group; the queue holds a few thousand.
+    let script = "for i in $(seq 6000); do echo link set nmdoor0 mtu $((1000 + i % 400)); done";
+    netns.run("sh", &["-c", &format!("({script}) | ip -batch -")]);
+    let notices = linux.notices().expect("drain");
+    let any = notices.iter().find(|notice| notice.ifindex == 0).expect("a notice for any NIC");
+    for family in ["ring", "coalesce", "channels", "feature", "rss", "link"] {
+        assert!(any.families.contains(&family), "{family} in {any:?}");
+    }
+    assert_eq!(linux.notices().expect("drain again"), []);
+    netns.run("ip", &["link", "set", "nmdoor0", "mtu", "1500"]);
+    assert_eq!(linux.notices().expect("goes on").len(), 1);
+}
+
+/// Runs one of this file's ignored tests as the user nobody.
+fn as_nobody(test: &str) -> Output {
+    // Not by its path: nobody need not be let into the directory that this was built in.
+    Command::new("/proc/self/exe")
+        .args([test, "--exact", "--ignored", "--nocapture"])
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .expect("run as nobody")
+}
+
+#[test]
+fn without_privilege_reads_work_and_a_foreign_sysfs_is_refused() {
+    if !ready("without_privilege_reads_work_and_a_foreign_sysfs_is_refused") {
+        return;
+    }
+    for (test, foreign) in [("reads_as_nobody", false), ("is_refused_sysfs_as_nobody", true)] {
+        let enter = move || if foreign { Netns::with_foreign_sysfs() } else { Netns::new() };
+        let run = move || {
+            let netns = enter();
+            netns.veth("nmdoor0", "nmdoor1", 1);
+            as_nobody(test)
+        };
+        let output = std::thread::spawn(run).join().expect("the thread");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{test}: {output:?}");
+    }
+}
+
+#[test]
+#[ignore = "run as nobody by another test"]
+fn reads_as_nobody() {
+    let linux = Linux::new().expect("open the machine");
+    let nics = agent::host::nic::all(&linux).expect("all NICs");
+    assert_eq!(nics.len(), 2, "{nics:?}");
+    for family in agent::setting::SETTINGS {
+        family.survey(&linux, &nics);
+    }
+    assert_eq!(linux.notices().expect("subscribe"), []);
+    let fault = linux
+        .write(Path::new("/sys/class/net/nmdoor0/gro_flush_timeout"), "1\n")
+        .expect_err("nobody may not write");
+    assert_eq!(fault.kind, agent::fault::Kind::Denied, "{fault}");
+}
+
+#[test]
+#[ignore = "run as nobody by another test"]
+fn is_refused_sysfs_as_nobody() {
+    let linux = Linux::new().expect("open the machine");
+    let fault = linux.list(Path::new("/sys/class/net")).expect_err("another namespace's sysfs");
+    assert_eq!(fault.kind, agent::fault::Kind::Denied, "{fault}");
+    assert!(fault.cause.contains("ip netns exec"), "{fault}");
 }

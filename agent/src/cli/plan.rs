@@ -82,15 +82,10 @@ fn keep(common: &Common, plan: &Plan) -> crate::fault::Result<()> {
 
 fn document(prepared: &Prepared) -> serde_json::Value {
     let plan = &prepared.plan;
-    let refusals: Vec<_> = prepared
-        .refusals
-        .iter()
-        .map(|(rule, why)| serde_json::json!({"rule": rule, "why": why}))
-        .collect();
     serde_json::json!({
         "digest": plan.digest(),
         "plan": plan,
-        "would-be-refused": refusals,
+        "would-be-refused": prepared.refusals,
         "nothing-to-do": plan.is_done(),
     })
 }
@@ -125,7 +120,7 @@ fn print(prepared: &Prepared) {
     section("not on this NIC", plan.skipped.iter().map(|(n, why)| format!("{n}: {why}")));
     section("cannot affect", plan.cannot_affect.iter().cloned());
     let refusals = prepared.refusals.iter();
-    section("would be refused", refusals.map(|(rule, why)| format!("{rule}: {why}")));
+    section("would be refused", refusals.map(ToString::to_string));
 }
 
 fn section(title: &str, lines: impl Iterator<Item = String>) {

@@ -105,6 +105,10 @@ impl Host for Linux {
         self.files.target(path)
     }
 
+    fn mode(&self, path: &Path) -> Result<u32> {
+        self.files.mode(path)
+    }
+
     fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>> {
         match ask {
             Ask::Genl { family, command, mode, payload } => {

@@ -54,6 +54,12 @@ impl Writer {
         self.put(kind | NESTED, &inner.bytes)
     }
 
+    /// Another run of attributes, after what is there.
+    pub fn append(&mut self, more: &Writer) -> &mut Writer {
+        self.bytes.extend_from_slice(&more.bytes);
+        self
+    }
+
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }

@@ -1,13 +1,20 @@
 //! From a playbook to a run: plan, refuse what may not be, make the undo script, drive.
 
+use std::net::IpAddr;
+
 use playbooks::{Playbook, vocabulary::Disruption};
+use policy::{
+    Refusal, Ruling,
+    management::{Consent, Duty, Role},
+};
 use sha2::{Digest, Sha256};
 
 use super::{Declined, Desk, Exit, Outcome, finish};
 use crate::{
     engine::{Bench, Engine, gather},
-    fault::Result,
+    fault::{Kind, Result},
     host::{Host, Nic, nic},
+    inventory,
     log::{Fact, RunState},
     measure::Meter,
     plan::{Facts, Plan, Unplannable},
@@ -26,7 +33,7 @@ pub struct Apply {
     pub allow_management: bool,
     pub force: bool,
     /// The operator's own session, by its local address, so that it is not cut off.
-    pub session: Option<String>,
+    pub session: Option<IpAddr>,
 }
 
 /// A plan with all that was learnt on the way.
@@ -34,42 +41,54 @@ pub struct Apply {
 pub struct Prepared {
     pub plan: Plan,
     pub facts: Facts,
-    /// What `apply` would refuse, with the rule: (rule, why and what would satisfy it).
-    pub refusals: Vec<(String, String)>,
+    /// What `apply` would refuse, each with its rule and what would satisfy it.
+    pub refusals: Vec<Refusal>,
 }
 
 /// Plans. Changes nothing and needs no lock.
 pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
-    let subject = crate::inventory::subject(host, &request.nic)
-        .map_err(|fault| Declined::new(Exit::Wrong, "nic", fault.to_string()))?;
-    super::applies(&request.playbook, &subject.matched).map_err(|why| {
-        Declined::new(
-            Exit::Wrong,
-            "applies-to",
-            format!("playbook {} is not for {}: {why}", request.playbook.name, request.nic),
-        )
+    let inventory = inventory::take(host, Some(&request.nic)).map_err(|fault| {
+        let exit = if fault.kind == Kind::Gone { Exit::Wrong } else { Exit::Failed };
+        Declined::new(exit, "nic", fault.to_string())
     })?;
-    let facts = gather::facts(host, &request.nic, &request.playbook, subject.firmware)?;
+    let Some(subject) = inventory.nic(&request.nic) else {
+        return Err(Declined::new(Exit::Wrong, "nic", format!("no NIC {}", request.nic)));
+    };
+    super::applies(&request.playbook, subject).map_err(|why| {
+        let words = format!("playbook {} is not for {}: {why}", request.playbook.name, request.nic);
+        Declined::new(Exit::Wrong, "applies-to", words)
+    })?;
+    let firmware = subject.firmware.running.clone();
+    let facts = gather::facts(host, &subject.name, &request.playbook, firmware)?;
     let plan = Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
         Unplannable::NotForThisNic(_) | Unplannable::NoStepApplies { .. } => {
             Declined::new(Exit::Wrong, "no-step-applies", e.to_string())
         }
     })?;
-    let refusals = refusals(host, &facts.nic, &plan, request);
+    let refusals = refusals(host, &facts.nic, &plan, request)?;
     Ok(Prepared { plan, facts, refusals })
 }
 
-fn refusals(host: &dyn Host, nic: &Nic, plan: &Plan, request: &Apply) -> Vec<(String, String)> {
-    let mut refusals = Vec::new();
-    if plan.disruption >= Disruption::LinkFlap && !request.allow_management {
-        let facts = crate::inventory::management(host, nic, request.session.as_deref());
-        if let policy::management::Answer::Refused { rule, why, satisfy } =
-            policy::management::decide(&facts, plan.disruption)
-        {
-            refusals.push((rule.to_owned(), format!("{why}; {satisfy}")));
-        }
+/// Who else needs this NIC: nobody knows is no permission.
+fn refusals(host: &dyn Host, nic: &Nic, plan: &Plan, request: &Apply) -> Result<Vec<Refusal>> {
+    if plan.disruption < Disruption::LinkFlap {
+        return Ok(Vec::new());
     }
-    refusals
+    let facts = inventory::management(host, nic, request.session)?;
+    let through = facts.interfaces.get(1).cloned();
+    let mut duties = Vec::new();
+    if !facts.default_route.is_empty() {
+        duties.push(Duty { role: Role::DefaultRoute, through: through.clone() });
+    }
+    if let (true, Some(address)) = (facts.session, request.session) {
+        duties.push(Duty { role: Role::Session { address: address.to_string() }, through });
+    }
+    let consent =
+        if request.allow_management { Consent::AllowManagement } else { Consent::None };
+    Ok(match policy::management::judge(&nic.name, &duties, plan.disruption, consent) {
+        Ruling::Allowed => Vec::new(),
+        Ruling::Refused(refusal) => vec![refusal],
+    })
 }
 
 /// The whole run. `meter` is opened by the caller, in the namespace and on the NIC it is about.
@@ -97,11 +116,11 @@ pub fn apply(desk: &Desk, request: &Apply, meter: &mut dyn Meter) -> Result<Outc
     }
     owned_by_another(desk, plan)?;
     let id = begin(desk, &prepared, &digest)?;
-    if let Some((rule, why)) = prepared.refusals.first() {
-        let fact = Fact::Refused { rule: rule.clone(), why: why.clone() };
-        desk.say(Some(&id), vec![fact])?;
+    if let Some(refusal) = prepared.refusals.first() {
+        let (rule, why) = (refusal.rule.to_owned(), refusal.to_string());
+        desk.say(Some(&id), vec![Fact::Refused { rule: rule.clone(), why: why.clone() }])?;
         desk.store.sync()?;
-        return Err(Declined::new(Exit::Refused, rule, why.clone()));
+        return Err(Declined::new(Exit::Refused, &rule, why));
     }
     drive(desk, request, prepared, &id, meter)
 }

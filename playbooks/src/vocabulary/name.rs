@@ -145,6 +145,9 @@ pub fn nearest(text: &str) -> Option<String> {
     if let Some(row) = bare {
         return Some(row.name.to_owned());
     }
+    if text.starts_with("net.") && find(&format!("sysctl.{text}")).is_some() {
+        return Some(format!("sysctl.{text}"));
+    }
     let fixed = SETTINGS.iter().map(|row| row.name).filter(|name| !name.ends_with('*'));
     let exact = closest(text, fixed).map(|(distance, name)| (distance, name.to_owned()));
     let open = SETTINGS.iter().filter_map(|row| row.name.strip_suffix(".*"));

@@ -159,7 +159,7 @@ impl Netlink {
     /// Receives one datagram of the kernel into the buffer, which grows to what is waiting.
     fn receive(&mut self, flags: MsgFlags) -> Result<usize, Errno> {
         let peek = flags | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
-        let waiting = socket::recv(self.socket.as_raw_fd(), &mut self.buffer, peek)?;
+        let waiting = socket::recv(self.socket.as_raw_fd(), &mut [], peek)?;
         if waiting > DATAGRAM_BYTES_MAX {
             return Err(Errno::EMSGSIZE);
         }

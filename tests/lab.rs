@@ -27,7 +27,9 @@ fn case(name: &str) {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     match said.lines().find(|line| line.starts_with("SKIPPED")) {
-        Some(why) if std::env::var("CI").as_deref() == Ok("true") => panic!("in CI a skip fails: {why}"),
+        Some(why) if std::env::var("CI").as_deref() == Ok("true") => {
+            panic!("in CI a skip fails: {why}")
+        }
         Some(why) => println!("skipped: {why}"),
         None => assert!(said.contains("1 passed"), "{said}"),
     }
@@ -71,6 +73,9 @@ fn every_case_has_a_test() {
     for entry in std::fs::read_dir(here.join("lab/cases")).expect("list the cases") {
         let name = entry.expect("read the directory").file_name();
         let name = name.to_string_lossy();
-        assert!(source.contains(&format!("case(\"{name}\")")), "no test runs tests/lab/cases/{name}");
+        assert!(
+            source.contains(&format!("case(\"{name}\")")),
+            "no test runs tests/lab/cases/{name}"
+        );
     }
 }

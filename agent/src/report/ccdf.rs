@@ -27,7 +27,9 @@ pub(super) fn chart(out: &mut String, windows: &[Measured], criteria: &Criterion
     let low = curves.iter().filter_map(|c| c.sorted.first()).min().copied().unwrap_or(1_000);
     let high = curves.iter().filter_map(|c| c.sorted.last()).max().copied().unwrap_or(1_000_000);
     let total = curves.iter().map(|c| c.total).max().unwrap_or(0).max(100);
-    let x = Log::new(low as f64 / 1.1, high as f64 * 1.1, LEFT, RIGHT);
+    // Lost packets are drawn beyond the slowest: leave them room.
+    let beyond = if curves.iter().any(|c| c.sorted.len() < c.total) { 1.6 } else { 1.1 };
+    let x = Log::new(low as f64 / 1.1, high as f64 * beyond, LEFT, RIGHT);
     let floor = 10_f64.powf(-(total as f64).log10().ceil().min(8.0));
     let y = Log::new(floor, 1.0, BOTTOM, TOP);
     put!(
@@ -72,7 +74,10 @@ fn axes(out: &mut String, x: &Log, y: &Log) {
         if decade > 0 {
             let nines = (1.0 - value) * 100.0;
             let (after, digits) = (RIGHT + 8.0, digits);
-            put!(out, "<text class=\"tick\" x=\"{after}\" y=\"{base:.1}\">p{nines:.digits$}</text>\n");
+            put!(
+                out,
+                "<text class=\"tick\" x=\"{after}\" y=\"{base:.1}\">p{nines:.digits$}</text>\n"
+            );
         }
     }
     let (middle, under) = ((LEFT + RIGHT) / 2.0, HEIGHT - 4.0);
@@ -99,7 +104,8 @@ impl Curve {
         let total = self.total as f64;
         let mut path = String::new();
         for (at, rank) in ranks(self.sorted.len(), self.total).into_iter().enumerate() {
-            let (px, share) = (x.place(self.sorted[rank] as f64), (self.total - rank - 1) as f64 / total);
+            let (px, share) =
+                (x.place(self.sorted[rank] as f64), (self.total - rank - 1) as f64 / total);
             let py = y.place(share);
             if at == 0 {
                 put!(path, "M{px:.1} {:.1}V{py:.1}", y.place(1.0));
@@ -156,7 +162,8 @@ fn marks(out: &mut String, windows: &[Measured], criteria: &Criterions, x: &Log,
 
 /// The tighter of the criterion's two bounds, in nanoseconds.
 fn bound(windows: &[Measured], metric: &Metric, criterion: &Criterion) -> Option<f64> {
-    let baseline = windows.iter().find_map(|w| w.verdict.as_ref()?.metrics.get(metric)).map(|j| j.baseline);
+    let baseline =
+        windows.iter().find_map(|w| w.verdict.as_ref()?.metrics.get(metric)).map(|j| j.baseline);
     let relative = criterion.no_worse_than.zip(baseline).map(|(worse, base)| base * (1.0 + worse));
     let bounds = [criterion.at_most, relative].into_iter().flatten();
     bounds.filter(|b| b.is_finite() && *b > 0.0).reduce(f64::min)

@@ -21,24 +21,28 @@ pub(super) struct Decision {
 }
 
 /// The first criterion of the last verdict that does not hold. A committed run has none.
-pub(super) fn deciding(run: &Run) -> Option<Decision> {
+pub(super) fn deciding<'a>(run: &'a Run) -> Option<Decision> {
     match run.state {
         RunState::Committed | RunState::Running => return None,
         RunState::Reverted | RunState::Refused | RunState::Stuck => {}
     }
     let measured = run.windows.iter().rev().find(|w| w.verdict.is_some())?;
     let verdict = measured.verdict.as_ref()?;
-    let broken = |j: &Judged| j.guardrail == Some(false) || j.objective == Some(false);
-    let regressed = |j: &Judged| broken(j) && j.outcome == Outcome::Regressed;
-    let find = |test: &dyn Fn(&Judged) -> bool| verdict.metrics.iter().find(|(_, j)| test(j));
-    let (metric, judged) = find(&regressed).or_else(|| find(&broken))?;
-    let (kind, criterion) = match (judged.guardrail, judged.objective) {
-        (Some(false), _) => ("guardrail", run.criteria.guardrails.get(metric)),
-        (_, _) => ("objective", run.criteria.objective.get(metric)),
+    let broken = |(metric, judged): (&'a Metric, &'a Judged)| {
+        let guardrail =
+            run.criteria.guardrails.get(metric).filter(|_| judged.guardrail == Some(false));
+        let objective =
+            run.criteria.objective.get(metric).filter(|_| judged.objective == Some(false));
+        let named = guardrail.map(|c| ("guardrail", c)).or(objective.map(|c| ("objective", c)));
+        named.map(|(kind, criterion)| (metric, judged, kind, criterion))
     };
+    let all = || verdict.metrics.iter().filter_map(broken);
+    // What got worse decides before what merely did not get good enough.
+    let worse = all().find(|(_, judged, _, _)| judged.outcome == Outcome::Regressed);
+    let (metric, judged, kind, criterion) = worse.or_else(|| all().next())?;
     Some(Decision {
         criterion: format!("{metric} ({kind}, stage {})", measured.label),
-        expected: criterion.map_or_else(|| "—".to_owned(), |c| bounds(metric, c)),
+        expected: bounds(metric, criterion),
         measured: format!(
             "{} against {} at baseline ({}, {} to {})",
             value(metric, judged.candidate),

@@ -12,7 +12,9 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 948.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 190.0;
-const GAP: f64 = 16.0;
+const GAP: f64 = 22.0;
+/// The strip above the panel's axis where losses are ticked.
+const STRIP: f64 = 12.0;
 const PER_ROW: usize = 4;
 
 /// Cells of one panel: a dot is drawn where a cell holds a packet, so no slow packet is thinned away.
@@ -27,7 +29,7 @@ pub(super) fn chart(out: &mut String, windows: &[Measured]) {
     };
     let low = latencies().min().unwrap_or(1_000) as f64;
     let high = latencies().max().unwrap_or(1_000_000) as f64;
-    let y = Log::new(low / 1.1, high * 1.1, BOTTOM, TOP);
+    let y = Log::new(low / 1.1, high * 1.1, BOTTOM, TOP + STRIP);
     for (row, panels) in windows.chunks(PER_ROW).enumerate() {
         put!(
             out,
@@ -45,8 +47,7 @@ pub(super) fn chart(out: &mut String, windows: &[Measured]) {
 }
 
 fn latency_axis(out: &mut String, y: &Log) {
-    for (value, labelled) in y.ticks().into_iter().filter(|(_, labelled)| *labelled) {
-        debug_assert!(labelled);
+    for (value, _) in y.ticks().into_iter().filter(|(_, labelled)| *labelled) {
         let (at, before) = (y.place(value), LEFT - 8.0);
         let (base, label) = (at + 4.0, tick_time(value));
         put!(out, "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{RIGHT}\"/>");
@@ -67,6 +68,7 @@ impl Panel {
         let last = window.samples.last().map_or(0, |s| s.due_ns);
         let length = window.length_ns.max(last).max(1);
         let height = BOTTOM - TOP;
+        let axis = height - STRIP;
         put!(
             out,
             "<rect class=\"panel\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height}\"/>\
@@ -79,7 +81,7 @@ impl Panel {
             let mut path = String::new();
             for (at, _) in cells.iter().enumerate().filter(|(_, n)| limits.contains(*n)) {
                 let px = left + (at % COLUMNS) as f64 / COLUMNS as f64 * width;
-                let py = BOTTOM - (at / COLUMNS) as f64 / ROWS as f64 * height;
+                let py = BOTTOM - (at / COLUMNS) as f64 / ROWS as f64 * axis;
                 put!(path, "M{px:.1} {py:.1}h0");
             }
             if !path.is_empty() {
@@ -103,8 +105,13 @@ impl Panel {
         let stride = if self.width < 300.0 { (ticks.len() - 1).max(1) } else { 1 };
         for tick in ticks.into_iter().step_by(stride) {
             let (px, base) = (self.left + tick / length * self.width, BOTTOM + 18.0);
+            let anchor = match tick / length {
+                share if share < 0.02 => "",
+                share if share > 0.98 => " end",
+                _ => " mid",
+            };
             let label = if tick == 0.0 { "0".to_owned() } else { tick_time(tick) };
-            put!(out, "<text class=\"tick mid\" x=\"{px:.1}\" y=\"{base}\">{label}</text>\n");
+            put!(out, "<text class=\"tick{anchor}\" x=\"{px:.1}\" y=\"{base}\">{label}</text>\n");
         }
     }
 
@@ -118,7 +125,7 @@ impl Panel {
                 lost[column] = true;
                 continue;
             }
-            let up = (BOTTOM - self.y.place(sample.latency_ns as f64)) / (BOTTOM - TOP);
+            let up = (BOTTOM - self.y.place(sample.latency_ns as f64)) / (BOTTOM - TOP - STRIP);
             let row = ((up * ROWS as f64) as usize).min(ROWS - 1);
             let cell = &mut cells[row * COLUMNS + column];
             *cell = cell.saturating_add(1);

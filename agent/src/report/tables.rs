@@ -34,7 +34,10 @@ pub(super) fn settings(out: &mut String, run: &Run) {
         if stage != Some(&setting.stage) {
             stage = Some(&setting.stage);
             let name = escaped(&setting.stage);
-            put!(out, "<tr class=\"group\"><th colspan=\"6\" scope=\"rowgroup\">Stage {name}</th></tr>\n");
+            put!(
+                out,
+                "<tr class=\"group\"><th colspan=\"6\" scope=\"rowgroup\">Stage {name}</th></tr>\n"
+            );
         }
         row(out, setting);
     }
@@ -113,7 +116,11 @@ pub(super) fn quantiles(out: &mut String, windows: &[Measured]) {
             "<tr><th scope=\"row\">{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td>",
             escaped(&measured.label),
             count(all.len() as i128),
-            if lost == 0 { "0".to_owned() } else { format!("{} ({})", count(lost as i128), percent(share)) },
+            if lost == 0 {
+                "0".to_owned()
+            } else {
+                format!("{} ({})", count(lost as i128), percent(share))
+            },
         );
         for quantile in [0.5, 0.9, 0.99, 0.999] {
             put!(out, "<td class=\"n\">{}</td>", at_quantile(&all, quantile));
@@ -134,6 +141,8 @@ fn at_quantile(sorted: &[u64], quantile: f64) -> String {
     }
 }
 
+const WAY: [&str; 4] = ["sender", "wire", "reflector", "receiver"];
+
 /// Where the time went, and whether every receive queue was exercised.
 pub(super) fn split(out: &mut String, windows: &[Measured]) {
     if windows.iter().all(|w| w.window.split.is_empty() && w.window.per_queue.is_empty()) {
@@ -145,15 +154,18 @@ pub(super) fn split(out: &mut String, windows: &[Measured]) {
          <th class=\"n\">Slowest</th></tr></thead>\n<tbody>\n",
     );
     let mut parts: Vec<&String> = windows.iter().flat_map(|w| w.window.split.keys()).collect();
-    parts.sort_unstable();
+    // In the order in which a packet meets them; a part of another name comes last.
+    let way = |part: &str| WAY.iter().position(|p| *p == part).unwrap_or(WAY.len());
+    parts.sort_unstable_by_key(|part| (way(part), *part));
     parts.dedup();
     for part in parts.into_iter().take(ROWS_MAX / 10) {
-        for measured in windows {
+        for (at, measured) in windows.iter().enumerate() {
             let Some(q) = measured.window.split.get(part) else { continue };
             let cells: String = [q.p50, q.p99, q.p999, q.max]
                 .map(|ns| format!("<td class=\"n\">{}</td>", time(ns as f64)))
                 .concat();
-            let (part, label) = (escaped(part), escaped(&measured.label));
+            let part = if at == 0 { escaped(part) } else { String::new() };
+            let label = escaped(&measured.label);
             put!(out, "<tr><th scope=\"row\">{part}</th><td>{label}</td>{cells}</tr>\n");
         }
     }
@@ -180,17 +192,21 @@ pub(super) fn notes(out: &mut String, windows: &[Measured]) {
         if let Some(why) = &window.cut_short {
             lines.push(format!("{label}: cut short: {}", escaped(why)));
         }
-        for (what, n) in
-            [("late", window.late), ("duplicated", window.duplicated), ("reordered", window.reordered)]
-        {
+        for (what, n) in [
+            ("late", window.late),
+            ("duplicated", window.duplicated),
+            ("reordered", window.reordered),
+        ] {
             if n > 0 {
                 lines.push(format!("{label}: {} replies {what}", count(n.into())));
             }
         }
         let drops = window.drops.iter().filter(|(_, n)| **n != 0);
-        lines.extend(drops.map(|(name, n)| {
-            format!("{label}: drops, {}: {}", escaped(name), count((*n).into()))
-        }));
+        lines.extend(
+            drops.map(|(name, n)| {
+                format!("{label}: drops, {}: {}", escaped(name), count((*n).into()))
+            }),
+        );
         lines.extend(window.notes.iter().map(|note| format!("{label}: {}", escaped(note))));
     }
     if lines.is_empty() {
@@ -224,7 +240,9 @@ pub(super) fn evidence(out: &mut String, run: &Run) {
     if run.evidence.is_empty() {
         return;
     }
-    out.push_str("<section>\n<h2>Evidence</h2>\n<div class=\"wide\"><table class=\"digests\">\n<tbody>\n");
+    out.push_str(
+        "<section>\n<h2>Evidence</h2>\n<div class=\"wide\"><table class=\"digests\">\n<tbody>\n",
+    );
     for (what, digest) in run.evidence.iter().take(ROWS_MAX) {
         let (what, digest) = (escaped(what), escaped(digest));
         put!(out, "<tr><th scope=\"row\">{what}</th><td><code>{digest}</code></td></tr>\n");

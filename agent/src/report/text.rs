@@ -35,12 +35,12 @@ pub(super) fn escaped(text: &str) -> String {
 /// Nanoseconds with three significant digits: `850 ns`, `12.3 µs`, `4.00 ms`, `1.25 s`.
 pub(super) fn time(ns: f64) -> String {
     if !ns.is_finite() {
-        return "∞ (lost)".to_owned();
+        return "∞\u{a0}(lost)".to_owned();
     }
     let size = ns.abs();
     // The limits are where rounding to three digits would reach the next unit.
     let (value, unit) = match size {
-        s if s < 999.5 => return format!("{ns:.0} ns"),
+        s if s < 999.5 => return format!("{ns:.0}\u{a0}ns"),
         s if s < 999_500.0 => (ns / 1e3, "µs"),
         s if s < 999_500_000.0 => (ns / 1e6, "ms"),
         _ => (ns / 1e9, "s"),
@@ -50,7 +50,7 @@ pub(super) fn time(ns: f64) -> String {
         v if v < 99.95 => 1,
         _ => 0,
     };
-    format!("{value:.digits$} {unit}")
+    format!("{value:.digits$}\u{a0}{unit}")
 }
 
 /// A tick's time: without needless digits.
@@ -76,16 +76,22 @@ pub(super) fn count(n: i128) -> String {
     out
 }
 
-/// A share: `0.70 %`, `12.3 %`, `0.0012 %`.
+/// A share: `0.7 %`, `12.3 %`, `0.0012 %`.
 pub(super) fn percent(share: f64) -> String {
     let value = share * 100.0;
     let digits = match value.abs() {
-        v if v == 0.0 || v >= 100.0 => 0,
+        v if v >= 100.0 => 0,
         v if v >= 10.0 => 1,
         v if v >= 0.1 => 2,
         _ => 4,
     };
-    format!("{value:.digits$} %").replace('-', "−")
+    let plain = format!("{value:.digits$}");
+    let short = if plain.contains('.') {
+        plain.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &plain
+    };
+    format!("{short}\u{a0}%").replace('-', "−")
 }
 
 /// A relative change with its sign: `+5.0 %`, `−12 %`, `×8.2` where a percentage is no help any more.
@@ -93,8 +99,8 @@ pub(super) fn change(effect: f64) -> String {
     match effect {
         e if !e.is_finite() => "∞".to_owned(),
         e if e > 10.0 => format!("×{:.1}", e + 1.0),
-        e if e.abs() < 0.000_5 => "0.0 %".to_owned(),
-        e => format!("{:+.1} %", e * 100.0).replace('-', "−"),
+        e if e.abs() < 0.000_5 => "0.0\u{a0}%".to_owned(),
+        e => format!("{:+.1}\u{a0}%", e * 100.0).replace('-', "−"),
     }
 }
 
@@ -103,7 +109,7 @@ pub(super) fn value(metric: &Metric, value: f64) -> String {
     match metric {
         Metric::LatencyQuantile(_) | Metric::LatencyMax => time(value),
         Metric::SlowRatio | Metric::LossRatio | Metric::TcpRetransmitRatio => percent(value),
-        Metric::StormRate => format!("{value:.1} /min"),
+        Metric::StormRate => format!("{value:.1}\u{a0}/min"),
         Metric::Drops | Metric::NicCounter(_) | Metric::SoftnetSqueezed => count(value as i128),
     }
 }

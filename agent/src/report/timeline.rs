@@ -74,7 +74,11 @@ fn gantt(out: &mut String, spans: &[Span]) {
             Some((cut, _)) => format!("{}…", &name[..cut]),
             None => (*name).to_owned(),
         };
-        put!(out, "<text class=\"row end\" x=\"{right}\" y=\"{base}\">{}</text>\n", escaped(&short));
+        put!(
+            out,
+            "<text class=\"row end\" x=\"{right}\" y=\"{base}\">{}</text>\n",
+            escaped(&short)
+        );
     }
     for span in spans {
         let Some(row) = rows.iter().position(|name| *name == span.row) else { continue };

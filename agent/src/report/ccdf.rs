@@ -14,7 +14,7 @@ use std::fmt::Write;
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 904.0;
+const RIGHT: f64 = 898.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 352.0;
 

@@ -67,7 +67,8 @@ pub enum Event {
     /// The baseline: whether it can be compared with, and whether it meets the objective already.
     Baselined(Result<Baseline>),
     Measured(Result<()>),
-    Judged(Result<Verdict>),
+    /// The verdict, and the digest of the samples it was computed from.
+    Judged(Result<(Verdict, String)>),
     /// The write's own result, and the read-back of every setting in it.
     Wrote { failed: Option<Fault>, results: Vec<ReadBack>, nanoseconds: u64 },
     Values(Vec<(Name, Result<Value>)>),

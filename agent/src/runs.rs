@@ -146,7 +146,7 @@ pub fn applies(playbook: &Playbook, nic: &NicFacts) -> Result<(), String> {
 /// mlx5 numbers its firmware `22.43.3608`, so a range can be held against it as numbers. What another
 /// driver's version string means is not known here, and unknown is no match.
 fn firmware_matches(range: &str, nic: &NicFacts) -> playbooks::applies::Match {
-    use playbooks::applies::Match;
+    use playbooks::applies::{Match, kernel_matches};
     let Some(running) = nic.firmware.running.as_deref() else {
         return Match::Unknown(format!("{} does not tell its firmware version", nic.name));
     };

@@ -6,7 +6,7 @@ use super::{Common, Done, out, place, runs::RunView, signals::Wishes};
 use crate::{
     engine::Telling,
     host::Host,
-    measure::{Meter, probe::Probe},
+    measure::probe::Probe,
     runs::{self, Apply, Declined, Desk, Exit, Outcome},
     store::{Store, disk::Disk},
 };

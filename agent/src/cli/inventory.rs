@@ -4,10 +4,35 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use playbooks::{Name, Value};
 
+use super::{Common, Done, out, place};
 use crate::{
-    inventory::{HostFacts, Inventory, NicFacts},
+    fault::Kind,
+    inventory::{self, HostFacts, Inventory, NicFacts},
+    runs::{Declined, Exit},
     setting::Current,
 };
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this interface, with every fact and setting.
+    #[arg(long, value_name = "IF")]
+    pub nic: Option<String>,
+}
+
+pub fn run(common: &Common, args: &Args) -> Done {
+    let host = place::machine()?;
+    let taken = inventory::take(&host, args.nic.as_deref()).map_err(|fault| {
+        let exit = if fault.kind == Kind::Gone { Exit::Wrong } else { Exit::Failed };
+        Declined::new(exit, "nic", fault.to_string())
+    })?;
+    if common.json {
+        out::json(&taken);
+    } else {
+        let view = if args.nic.is_some() { View::Details } else { View::List };
+        out::line(render(&taken, view).trim_end());
+    }
+    Ok(Exit::Done)
+}
 
 /// How much to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

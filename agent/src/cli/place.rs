@@ -94,9 +94,9 @@ fn read_bounded(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// The local address of the operator's own session, the third word of SSH_CONNECTION.
-pub fn session() -> Option<std::net::IpAddr> {
+pub fn session() -> Option<String> {
     let words = std::env::var("SSH_CONNECTION").ok()?;
-    words.split_whitespace().nth(2)?.parse().ok()
+    words.split_whitespace().nth(2).map(str::to_owned)
 }
 
 /// Progress for people, one line an event, on stderr.

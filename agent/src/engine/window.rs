@@ -80,17 +80,17 @@ impl<'a> Engine<'a> {
         eye.answer(answer)
     }
 
-    pub(super) fn judge(&mut self, stage: usize) -> Result<Verdict> {
+    pub(super) fn judge(&mut self, stage: usize) -> Result<(Verdict, String)> {
         let act = || format!("judge stage {}", stage + 1);
         let Some(Bench { baseline: Some(baseline), candidate: Some(candidate), by, seed, .. }) =
             &self.bench
         else {
             return Err(Fault::new(Kind::Malformed, act(), "a window is missing"));
         };
-        let mut verdict = verdict::judge(baseline, candidate, by, *seed);
-        verdict.evidence = digest(&evidence::write(&candidate.samples));
+        let verdict = verdict::judge(baseline, candidate, by, *seed);
+        let digest = digest(&evidence::write(&candidate.samples));
         (self.tell)(&Telling::Judged { stage, verdict: Box::new(verdict.clone()) });
-        Ok(verdict)
+        Ok((verdict, digest))
     }
 
     fn eye(&self, run: &Run) -> Eye<'a> {

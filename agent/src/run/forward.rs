@@ -9,7 +9,7 @@ use crate::{
     fault::{Fault, Kind, Result},
     log::{Fact, Kept, ReadBack, RunState, fact::Foreign},
     plan::{Step, order},
-    verdict::{Call, Outcome, Verdict},
+    verdict::{Call, Verdict},
 };
 
 /// How many changes go into one intent entry, so that it fits the log's frame whatever their size.
@@ -53,7 +53,7 @@ impl Run {
             },
             (Phase::Checking { stage }, Event::Values(values)) => self.checked(stage, &values),
             (Phase::Judging(stage), Event::Judged(result)) => match result {
-                Ok(verdict) => self.judged(stage, verdict),
+                Ok((verdict, evidence)) => self.judged(stage, verdict, evidence),
                 Err(fault) => self.fail(stage, &fault),
             },
             (Phase::RecordingVerdict { next }, Event::Recorded(result)) => match result {
@@ -314,10 +314,9 @@ impl Run {
         }
     }
 
-    fn judged(&mut self, stage: usize, verdict: Verdict) -> Action {
+    fn judged(&mut self, stage: usize, verdict: Verdict, evidence: String) -> Action {
         let next = self.decide(stage, &verdict);
         self.last_why.clone_from(&verdict.why);
-        let evidence = verdict.evidence.clone();
         let facts = vec![Fact::Judged { stage, evidence, verdict: Box::new(verdict) }];
         self.go(
             Phase::RecordingVerdict { next },
@@ -329,18 +328,12 @@ impl Run {
         let goal = self.plan.as_ref().is_some_and(|p| !p.playbook.objective.is_empty());
         let holds = verdict.verdict == Call::Keep;
         let why = verdict.why.clone();
-        let improved = || {
-            let hits = |judged: &crate::verdict::Judged| {
-                judged.objective.is_some() && judged.outcome == Outcome::Improved
-            };
-            verdict.metrics.values().any(hits)
-        };
         match (goal, holds) {
             (false, true) => Next::Stage(stage + 1),
             (false, false) => Next::Revert { why },
             (true, true) if verdict.objective_met => Next::Commit { stage, why },
             // Better, though not there yet, and nothing hurt: it stays while the next is tried.
-            (true, true) if improved() => Next::Stage(stage + 1),
+            (true, true) if verdict.improved() => Next::Stage(stage + 1),
             (true, true) => Next::PutBack { stage, why: format!("no improvement: {why}") },
             (true, false) => Next::PutBack { stage, why },
         }

@@ -1,12 +1,7 @@
 //! From a playbook to a run: plan, refuse what may not be, make the undo script, drive.
 
-use std::net::IpAddr;
-
 use playbooks::{Playbook, vocabulary::Disruption};
-use policy::{
-    Refusal, Ruling,
-    management::{Consent, Duty, Role},
-};
+use policy::{Refusal, Ruling, management::Consent};
 use sha2::{Digest, Sha256};
 
 use super::{Declined, Desk, Exit, Outcome, finish};
@@ -33,7 +28,7 @@ pub struct Apply {
     pub allow_management: bool,
     pub force: bool,
     /// The operator's own session, by its local address, so that it is not cut off.
-    pub session: Option<IpAddr>,
+    pub session: Option<String>,
 }
 
 /// A plan with all that was learnt on the way.
@@ -74,18 +69,10 @@ fn refusals(host: &dyn Host, nic: &Nic, plan: &Plan, request: &Apply) -> Result<
     if plan.disruption < Disruption::LinkFlap {
         return Ok(Vec::new());
     }
-    let facts = inventory::management(host, nic, request.session)?;
-    let through = facts.interfaces.get(1).cloned();
-    let mut duties = Vec::new();
-    if !facts.default_route.is_empty() {
-        duties.push(Duty { role: Role::DefaultRoute, through: through.clone() });
-    }
-    if let (true, Some(address)) = (facts.session, request.session) {
-        duties.push(Duty { role: Role::Session { address: address.to_string() }, through });
-    }
+    let facts = inventory::management(host, nic, request.session.as_deref())?;
     let consent =
         if request.allow_management { Consent::AllowManagement } else { Consent::None };
-    Ok(match policy::management::judge(&nic.name, &duties, plan.disruption, consent) {
+    Ok(match policy::management::judge(&nic.name, &facts.duties, plan.disruption, consent) {
         Ruling::Allowed => Vec::new(),
         Ruling::Refused(refusal) => vec![refusal],
     })

@@ -1,5 +1,7 @@
 //! What the kernel tests share: a network namespace of one's own, and skips that are seen.
 
+pub mod traces;
+
 use std::{
     io::Write,
     marker::PhantomData,

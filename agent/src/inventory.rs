@@ -11,6 +11,7 @@ mod facts;
 mod fingerprint;
 pub mod hazard;
 mod link;
+pub mod look;
 mod machine;
 mod management;
 mod pci;
@@ -26,7 +27,10 @@ pub use facts::{
 };
 pub use management::{ManagementFacts, management};
 
-use self::hazard::{Careful, Reach};
+use self::{
+    hazard::{Careful, Reach},
+    look::Look,
+};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Host, Nic, nic},
@@ -68,6 +72,7 @@ impl Inventory {
 /// Everything else that fails is told in the inventory itself.
 pub fn take(host: &dyn Host, only: Option<&str>) -> Result<Inventory> {
     let mut notes = Notes::default();
+    let host: &dyn Host = &Look::new(host);
     let all = nic::all(host)?;
     let links = link::dump(host, &mut notes)?;
     let (nics, reach) = match only {
@@ -101,24 +106,6 @@ pub fn take(host: &dyn Host, only: Option<&str>) -> Result<Inventory> {
     (machine.settings, machine.unsupported) = (surveyed.host.supported, surveyed.host.unsupported);
     let fingerprint = fingerprint::whole(&machine, &listed);
     Ok(Inventory { format: FORMAT, fingerprint, nics: listed, host: machine, notes: notes.0 })
-}
-
-/// What a playbook's `applies-to` is held against.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Subject {
-    pub nic: Nic,
-    /// `ConnectX-6 Dx`, where the device is known.
-    pub model: Option<String>,
-    /// The firmware that runs, as `ethtool -i` prints it.
-    pub firmware: Option<String>,
-}
-
-/// One NIC's identity, without its settings: a handful of reads.
-pub fn subject(host: &dyn Host, name: &str) -> Result<Subject> {
-    let nic = nic::find(host, name)?;
-    let model = nic.pci.as_deref().and_then(|address| pci::model(host, address));
-    let firmware = device::firmware(host, &nic);
-    Ok(Subject { nic, model, firmware })
 }
 
 fn choose(all: &[Nic], links: &BTreeMap<u32, link::Entry>, name: &str) -> Result<Nic> {

@@ -21,7 +21,7 @@ pub mod report;
 pub mod settings;
 
 // shell
-pub mod cli;
+//TMP pub mod cli;
 pub mod engine;
 pub mod rehearsal;
 pub mod runs;

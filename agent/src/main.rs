@@ -1,7 +1,1 @@
-//! `nicmend`: parse, dispatch, exit code.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    agent::cli::main()
-}
+fn main(){}

@@ -95,10 +95,16 @@ impl Stage {
         let mut recovered = false;
         let mut result = alive(|| self.apply(&sim, &store, tell));
         for _ in 0..LIVES {
-            let Err(Crash { .. }) = result else { break };
+            // A recovery that failed (a disk that did not answer) is tried again, as an agent would.
+            let again = recovered && matches!(result, Ok(Err(_)));
+            if result.is_ok() && !again {
+                break;
+            }
+            if result.is_err() {
+                sim.restart();
+                store.restart();
+            }
             recovered = true;
-            sim.restart();
-            store.restart();
             result = alive(|| recover(&sim, &store, tell));
         }
         let (ending, record) = match result {

@@ -97,17 +97,16 @@ impl Desk<'_> {
     }
 
     /// The run as the log tells it. If the disk failed at the end, as the engine knows it.
-    fn told(&self, id: &str, end: &End) -> Result<RunRecord> {
-        let history = self.history()?;
-        let mut record = history.find(id).cloned().map_err(|why| {
-            Fault::new(crate::fault::Kind::Malformed, format!("read run {id} back"), why)
-        })?;
+    fn told(&self, begun: RunRecord, end: &End) -> RunRecord {
+        let found = self.history().ok().and_then(|h| h.find(&begun.id).ok().cloned());
+        let mut record = found.unwrap_or(begun);
         record.state = end.state;
         record.why.clone_from(&end.why);
+        record.by_hand.clone_from(&end.by_hand);
         if record.ended.is_none() {
             record.ended = Some(self.host.now());
         }
-        Ok(record)
+        record
     }
 }
 

@@ -90,7 +90,7 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
     let fact = Fact::Reverting { why: why.to_owned() };
     let _ = engine.record(vec![fact], crate::run::Durable::BestEffort);
     let end = engine.drive(&mut run, Event::Begin);
-    Ok(desk.told(&record.id, &end)?)
+    Ok(desk.told(record.clone(), &end))
 }
 
 /// The NIC is not there. After a reboot its volatile settings are gone with it; without one, what it

@@ -21,7 +21,7 @@ pub mod report;
 pub mod settings;
 
 // shell
-//TMP pub mod cli;
+pub mod cli;
 pub mod engine;
 pub mod rehearsal;
 pub mod runs;

@@ -23,7 +23,10 @@ use crate::{
     },
     log::{RunRecord, RunState},
     runs::{self, Apply, Declined, Desk, Outcome},
-    store::sim::SimStore,
+    store::{
+        Store,
+        sim::{End, SimStore},
+    },
 };
 
 /// Where a blow falls.
@@ -102,7 +105,7 @@ impl Stage {
             }
             if result.is_err() {
                 sim.restart();
-                store.restart();
+                store.restart(End::PowerLoss);
             }
             recovered = true;
             result = alive(|| recover(&sim, &store, tell));
@@ -159,7 +162,7 @@ fn at_desk<T>(
     tell: &dyn Fn(&Telling),
     act: impl FnOnce(&Desk) -> Result<T, Declined>,
 ) -> Result<T, Declined> {
-    let epoch = store.take_epoch()?;
+    let epoch = store.epoch()?;
     let host: &dyn Host = &**sim;
     act(&Desk { host, store, epoch, uid: 0, stop: &|| None, tell })
 }

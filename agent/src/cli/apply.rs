@@ -6,7 +6,11 @@ use super::{Common, Done, out, place, runs::RunView, signals::Wishes};
 use crate::{
     engine::Telling,
     host::Host,
-    measure::probe::Probe,
+    measure::{
+        peer::Peer,
+        probe::{Options, Probe},
+        sockets::Way,
+    },
     runs::{self, Apply, Declined, Desk, Exit, Outcome},
     store::{Store, disk::Disk},
 };
@@ -25,9 +29,6 @@ pub struct Args {
     /// The reflector to measure against; port 862 unless given.
     #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "plan")]
     pub peer: Option<String>,
-    /// A second reflector: tells a dead peer from a dead NIC.
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub second_peer: Option<String>,
     /// Allow steps that drop the link of the NIC by which this host is reached.
     #[arg(long)]
     pub allow_management: bool,
@@ -68,7 +69,7 @@ pub fn run(common: &Common, args: &Args) -> Done {
         return Err(Declined::new(Exit::Wrong, "peer", "no peer to measure against: --peer HOST"));
     };
     let disk = place::writer(common, args.wait)?;
-    let mut probe = Probe::open(&host, &request.nic, &peer, args.second_peer.as_deref())?;
+    let mut probe = probe_of(&host, &request, &peer)?;
     let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, &mut probe))?;
     show(common, &outcome)
 }
@@ -122,6 +123,19 @@ pub fn at_desk<T>(
     let result = act(&desk);
     let _ = std::fs::remove_file(abort);
     result
+}
+
+/// The probe of the run: through the NIC under test, so that what is measured is what is changed.
+pub fn probe_of<'h>(
+    host: &'h dyn Host,
+    request: &Apply,
+    peer: &str,
+) -> Result<Probe<'h>, Declined> {
+    let wrong = |fault: crate::fault::Fault| Declined::new(Exit::Wrong, "peer", fault.to_string());
+    let peer: Peer = peer.parse().map_err(wrong)?;
+    let way = Way { nic: Some(request.nic.clone()), source: None };
+    let options = Options::new(way, request.playbook.verify.transport);
+    Ok(Probe::open(host, &peer, options)?)
 }
 
 /// The request, from a playbook or from a stored plan.

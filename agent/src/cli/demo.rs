@@ -14,11 +14,19 @@ use std::{
 
 use nix::sched::{CloneFlags, unshare};
 
-use super::{Common, Done, apply::at_desk, out, page, runs::RunView};
+use super::{
+    Common, Done,
+    apply::{at_desk, probe_of},
+    out, page,
+    runs::RunView,
+};
 use crate::{
     host::{Host, linux::Linux},
     log::{RunRecord, RunState},
-    measure::{probe::Probe, reflector::Reflector},
+    measure::{
+        peer::PORT,
+        reflector::{Config, Reflector},
+    },
     runs::{self, Apply, Declined, Exit, Outcome},
     store::disk::{Access, Disk},
 };
@@ -114,7 +122,7 @@ fn one_run(
         force: false,
         session: None,
     };
-    let mut probe = Probe::open(host, NIC, &peer, None)?;
+    let mut probe = probe_of(host, &request, &peer)?;
     let outcome = at_desk(common, host, disk, |desk| runs::apply(desk, &request, &mut probe))?;
     match outcome {
         Outcome::Ran(record) => Ok(*record),
@@ -184,8 +192,8 @@ pub fn peer(_: &PeerArgs) -> Done {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(|e| failed("hear the demo", &e))?;
     link::dress(PEER_NIC, PEER)?;
-    let listen = std::net::SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, crate::measure::PORT));
-    let reflector = Reflector::bind(listen)?;
+    let listen = std::net::SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, PORT));
+    let reflector = Reflector::bind(Config::new(listen))?;
     out::line("reflecting");
     let ended = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

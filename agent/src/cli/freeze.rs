@@ -21,7 +21,7 @@ pub struct Args {
 pub fn freeze(common: &Common, args: &Args) -> Done {
     let why: String = args.why.chars().filter(|c| !c.is_control()).take(512).collect();
     let uid = nix::unistd::getuid().as_raw();
-    Disk::mark(&common.state_dir, "frozen", Some(why.as_bytes()))?;
+    Disk::leave(&common.state_dir, "frozen", Some(why.as_bytes()))?;
     log(common, Fact::Frozen { why: why.clone(), uid })?;
     if common.json {
         out::json(&serde_json::json!({"frozen": true, "why": why}));
@@ -33,7 +33,7 @@ pub fn freeze(common: &Common, args: &Args) -> Done {
 
 pub fn thaw(common: &Common) -> Done {
     let uid = nix::unistd::getuid().as_raw();
-    Disk::mark(&common.state_dir, "frozen", None)?;
+    Disk::leave(&common.state_dir, "frozen", None)?;
     log(common, Fact::Thawed { uid })?;
     if common.json {
         out::json(&serde_json::json!({"frozen": false}));

@@ -6,10 +6,7 @@ use super::{Common, Done, out, place};
 use crate::{
     plan::{Plan, Step},
     runs::{self, Apply, Declined, Exit, Prepared},
-    store::{
-        Store,
-        disk::{Access, Disk},
-    },
+    store::{Store, disk::Disk},
 };
 
 #[derive(Debug, clap::Args)]
@@ -77,7 +74,7 @@ fn keep(common: &Common, plan: &Plan) -> crate::fault::Result<()> {
     let json = serde_json::to_vec_pretty(plan).unwrap_or_default();
     let digest = plan.digest();
     let name = format!("plans/{}.json", digest.trim_start_matches("sha256:"));
-    Disk::open(&common.state_dir, Access::Read)?.put(&name, &json)
+    Disk::leave(&common.state_dir, &name, Some(&json))
 }
 
 fn document(prepared: &Prepared) -> serde_json::Value {

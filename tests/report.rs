@@ -106,8 +106,16 @@ fn verdict(call: Call, why: &str, p50: f64, p99: f64, loss: f64) -> Verdict {
         (metric("latency.loss-ratio"), judged(0.0, loss, Outcome::Inconclusive, None, None)),
         (metric("drops"), judged(0.0, 0.0, Outcome::Equivalent, Some(true), None)),
     ]);
-    let evidence = String::new();
-    Verdict { verdict: call, objective_met: keep, why: why.to_owned(), metrics, seed: 7, evidence }
+    Verdict {
+        verdict: call,
+        objective_met: keep,
+        why: why.to_owned(),
+        provisional: keep
+            .then(|| "too few storms to tell for good; 48 h of probation decide".to_owned()),
+        notes: vec!["the load was 4 % higher than at baseline".to_owned()],
+        metrics,
+        seed: 7,
+    }
 }
 
 fn setting(stage: &str, name: &str, from: Value, asked: Value, got: Value, fate: Fate) -> Setting {
@@ -277,6 +285,8 @@ fn hostile_text_stays_text() {
         measured.window.cut_short = Some(evil.to_owned());
         if let Some(verdict) = &mut measured.verdict {
             verdict.why = evil.to_owned();
+            verdict.provisional = Some(evil.to_owned());
+            verdict.notes = vec![evil.to_owned()];
             verdict.metrics.values_mut().for_each(|j| j.why = evil.to_owned());
         }
     }

@@ -190,7 +190,7 @@ fn families() -> BTreeSet<&'static str> {
 #[test]
 fn every_setting_family_has_a_case() {
     let cases: Vec<String> =
-        files(&root().join("tests/cases"), "playbook.yaml").iter().map(|p| read(p)).collect();
+        files(&root().join("tests/cases"), "playbook.yaml").iter().map(|path| read(path)).collect();
     let uncovered = |family: &&str| {
         let name = format!("{family}.");
         let names_it = |case: &String| {

@@ -71,12 +71,18 @@ fn table(out: &mut String, measured: &Measured, criteria: &Criterions) {
     let Some(verdict) = &measured.verdict else { return };
     put!(
         out,
-        "<h3>Stage {} against the baseline</h3>\n<p>{}</p>\n<div class=\"wide\"><table>\n<thead><tr>\
+        "<h3>Stage {} against the baseline</h3>\n<p>{}</p>\n",
+        escaped(&measured.label),
+        escaped(&verdict.why),
+    );
+    for note in verdict.provisional.iter().chain(&verdict.notes).take(ROWS_MAX) {
+        put!(out, "<p class=\"small\">{}</p>\n", escaped(note));
+    }
+    out.push_str(
+        "<div class=\"wide\"><table>\n<thead><tr>\
          <th>Metric</th><th class=\"n\">Baseline</th><th class=\"n\">Candidate</th>\
          <th class=\"n\">Change</th><th>Confidence interval</th><th>Criterion</th><th>Outcome</th>\
          </tr></thead>\n<tbody>\n",
-        escaped(&measured.label),
-        escaped(&verdict.why),
     );
     let reach = reach(verdict.metrics.values());
     for (metric, judged) in verdict.metrics.iter().take(ROWS_MAX) {

@@ -2,6 +2,9 @@
 //! effect, forwards (the run would commit) and backwards (it would revert), singly and in seeded
 //! pairs: the machine ends as it was, or committed. Never in between.
 
+// The seed may come from the environment, to repeat a failure.
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::BTreeMap;
 
 use agent::{

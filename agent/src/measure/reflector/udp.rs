@@ -1,5 +1,8 @@
 //! The UDP half: one thread, one buffer, one system call in and one out a packet.
 
+// A packet loop on the real clock: it backs off by itself, no run waits on it.
+#![allow(clippy::disallowed_methods)]
+
 use std::{net::UdpSocket, os::fd::AsFd};
 
 use nix::errno::Errno;

@@ -271,6 +271,38 @@ fn asking_about_one_nic_leaves_the_others_alone() {
 }
 
 #[test]
+fn one_failing_driver_does_not_hide_the_others() {
+    use agent::host::sim::{Blow, Injection, Moment};
+    let whole = Recorder::new(rich()).take();
+    let calls = {
+        let host = Recorder::new(rich());
+        host.take();
+        host.sim.calls()
+    };
+    // Whatever single call fails, the inventory is taken or refused as a whole, and a NIC that is
+    // listed is listed with its own name and address.
+    let mut refused = 0;
+    for call in 0..calls {
+        let host = Recorder::new(rich());
+        host.sim.inject([Injection { call, moment: Moment::Before, blow: Blow::Fail(libc::EIO) }]);
+        match inventory::take(&host, None) {
+            Ok(taken) => {
+                for (nic, known) in taken.nics.iter().zip(&whole.nics) {
+                    assert_eq!((&nic.name, &nic.mac), (&known.name, &known.mac), "call {call}");
+                    assert_eq!(nic.link.speed, known.link.speed, "call {call}: a dump that failed");
+                }
+            }
+            Err(fault) => {
+                assert!(!fault.act.is_empty() && !fault.cause.is_empty());
+                refused += 1;
+            }
+        }
+    }
+    println!("{calls} calls failed one by one, {refused} of them fatal");
+    assert!(refused < 16, "{refused} of {calls}: only listing the NICs is fatal");
+}
+
+#[test]
 fn it_never_reads_what_stalls_nics_and_never_writes() {
     let host = Recorder::new(rich());
     host.take();

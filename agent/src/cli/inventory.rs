@@ -205,10 +205,9 @@ fn facts(nic: &NicFacts) -> Vec<(&'static str, String)> {
         (None, None) => String::new(),
     };
     let mut state = link(nic);
-    for word in [&nic.link.port, &nic.qdisc.as_ref().map(|qdisc| format!("qdisc {qdisc}"))] {
-        if let Some(word) = word {
-            let _ = write!(state, ", {word}");
-        }
+    let qdisc = nic.qdisc.as_ref().map(|qdisc| format!("qdisc {qdisc}"));
+    for word in [&nic.link.port, &qdisc].into_iter().flatten() {
+        let _ = write!(state, ", {word}");
     }
     if nic.link.autoneg == Some(true) {
         state.push_str(", autonegotiated");

@@ -1,3 +1,4 @@
-//! tests
+//! What tests and benchmarks share.
 
+pub mod rivals;
 pub mod traces;

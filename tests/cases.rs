@@ -2,7 +2,13 @@
 //!
 //! `plan.yaml` and `revert.yaml`, where a case has them, are what the planner must make of the two.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use agent::{
     host::{
@@ -29,10 +35,10 @@ fn cases() -> Vec<Case> {
     let mut folders: Vec<PathBuf> =
         fs::read_dir(root).unwrap().map(|folder| folder.unwrap().path()).collect();
     folders.sort();
-    folders.iter().map(case).collect()
+    folders.iter().map(|folder| case(folder)).collect()
 }
 
-fn case(folder: &PathBuf) -> Case {
+fn case(folder: &Path) -> Case {
     let name = folder.file_name().unwrap().to_string_lossy().into_owned();
     let file = |file: &str| {
         fs::read_to_string(folder.join(file))

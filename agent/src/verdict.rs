@@ -1,12 +1,39 @@
 //! Samples and criteria in, verdict out. Pure and deterministic: the same evidence gives the same
-//! verdict, bit for bit, on any machine.
+//! verdict, bit for bit, on any machine (only additions, multiplications, divisions and square roots,
+//! which IEEE 754 rounds alike everywhere).
+//!
+//! `docs/verdict.md` explains the method and what it cannot see. In reading order: [`arm`] cuts a
+//! window into blocks, [`long_run`] says how much their sums vary, [`sides`] puts two arms against each
+//! other, [`quantile`], [`share`], [`storm`] and [`counter`] estimate, [`decide`] holds the criteria
+//! against the estimates.
 
-use std::collections::BTreeMap;
+mod arm;
+mod counter;
+mod decide;
+mod estimate;
+mod evidence;
+mod level;
+mod long_run;
+mod quantile;
+mod random;
+mod share;
+mod sides;
+mod storm;
 
-use playbooks::{Metric, playbook::Criteria};
+use std::collections::{BTreeMap, BTreeSet};
+
+use playbooks::{
+    Metric,
+    metric::Quantile,
+    playbook::{Criteria, Criterion},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::measure::Window;
+pub use evidence::{Control, Evidence};
+pub use random::Random;
+
+use self::decide::{Decided, Standing};
+use crate::measure::{Sample, Window};
 
 /// What to do with a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +87,12 @@ pub struct Verdict {
     pub objective_met: bool,
     /// One sentence: which criterion, expected, measured; or what held.
     pub why: String,
+    /// Why a `keep` does not stand for good yet, and what would make it: probation decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisional: Option<String>,
+    /// What a reader should know besides: a load shift, windows interleaved or compared to a control.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     pub metrics: BTreeMap<Metric, Judged>,
     pub seed: u64,
 }
@@ -71,13 +104,91 @@ pub struct Criterions {
     pub guardrails: Criteria,
 }
 
-/// Judges a candidate window against the run's first baseline.
-pub fn judge(_baseline: &Window, _candidate: &Window, _by: &Criterions, seed: u64) -> Verdict {
-    Verdict {
-        verdict: Call::Inconclusive,
-        objective_met: false,
-        why: String::new(),
-        metrics: BTreeMap::new(),
-        seed,
+impl Criterions {
+    /// What is judged by where nobody says: the quantiles and shares of [`DEFAULT`], 5 % each.
+    pub fn default_guardrails() -> Criterions {
+        let criterion = Criterion { at_most: None, no_worse_than: Some(level::TOLERANCE) };
+        let guardrails = DEFAULT.into_iter().map(|metric| (metric, criterion.clone())).collect();
+        Criterions { objective: Criteria::new(), guardrails }
     }
+}
+
+/// The metrics that every verdict looks at, named or not.
+pub const DEFAULT: [Metric; 6] = [
+    Metric::LatencyQuantile(Quantile(5000)),
+    Metric::LatencyQuantile(Quantile(9900)),
+    Metric::LatencyQuantile(Quantile(9990)),
+    Metric::SlowRatio,
+    Metric::StormRate,
+    Metric::LossRatio,
+];
+
+impl Verdict {
+    /// The whole answer where no further stage can follow: `keep` only if the objective is met, too.
+    pub fn call(&self) -> Call {
+        match self.verdict {
+            Call::Keep if !self.objective_met => Call::Inconclusive,
+            Call::Keep => Call::Keep,
+            Call::Revert => Call::Revert,
+            Call::Inconclusive => Call::Inconclusive,
+        }
+    }
+
+    /// Whether the change conclusively improved a metric that the objective names. A stage that keeps
+    /// the guardrails but improves nothing is put back before the next.
+    pub fn improved(&self) -> bool {
+        self.metrics.values().any(|m| m.objective.is_some() && m.outcome == Outcome::Improved)
+    }
+}
+
+/// Judges a candidate window against the run's first baseline.
+pub fn judge(baseline: &Window, candidate: &Window, by: &Criterions, seed: u64) -> Verdict {
+    judge_evidence(&Evidence::windows(&[baseline], &[candidate]), by, seed)
+}
+
+/// Judges two recorded series of samples, in order of their send time.
+///
+/// Where both are on one clock and take turns (A/B/A/B, with gaps where the other's turn was), they
+/// are judged as interleaved.
+pub fn judge_samples(
+    baseline: &[Sample],
+    candidate: &[Sample],
+    by: &Criterions,
+    seed: u64,
+) -> Verdict {
+    judge_evidence(&Evidence::samples(baseline, candidate), by, seed)
+}
+
+/// Judges everything that was measured.
+pub fn judge_evidence(evidence: &Evidence, by: &Criterions, seed: u64) -> Verdict {
+    let metrics = judged_metrics(by);
+    let z = level::critical(metrics.len());
+    let scene = evidence.scene(z, seed);
+    let decided: Vec<Decided> = metrics
+        .iter()
+        .map(|metric| {
+            let estimate = scene.estimate(metric, z);
+            let (objective, guardrail) = (by.objective.get(metric), by.guardrails.get(metric));
+            decide::decide(metric, &estimate, objective, guardrail)
+        })
+        .collect();
+    let (mut verdict, mut why) = decide::call(&decided);
+    if let (Call::Keep, Some(cut)) = (verdict, &scene.cut_short) {
+        verdict = Call::Inconclusive;
+        why = format!("a window was cut short ({cut}): a whole one is needed");
+    }
+    let objective_met = decided.iter().all(|d| d.objective.is_none_or(|s| s == Standing::Holds));
+    let provisional = match verdict {
+        Call::Keep => decide::provisional(&decided, scene.too_rare()),
+        Call::Revert | Call::Inconclusive => None,
+    };
+    let notes = scene.notes;
+    let metrics = decided.into_iter().map(|d| (d.metric, d.judged)).collect();
+    Verdict { verdict, objective_met, why, provisional, notes, metrics, seed }
+}
+
+/// The named metrics and the default ones. Counters and maxima have no interval to pay for, but
+/// counting them costs little and keeps the family simple.
+fn judged_metrics(by: &Criterions) -> BTreeSet<Metric> {
+    by.objective.keys().chain(by.guardrails.keys()).cloned().chain(DEFAULT).collect()
 }

@@ -51,3 +51,8 @@ pub fn parse(source: &[u8]) -> Result<Playbook, Vec<Problem>> {
         (Some(_) | None, _) => Err(findings.told()),
     }
 }
+
+/// A duration as playbooks spell it (`50ms`); the error says what was meant.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    unit::duration(text)
+}

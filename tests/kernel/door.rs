@@ -1,5 +1,8 @@
 //! The real door on a real kernel: namespaces, sysfs, netlink, notifications.
 
+// Tests on the real kernel use ip and ethtool as witnesses.
+#![allow(clippy::disallowed_methods)]
+
 use std::{
     os::unix::process::CommandExt,
     path::Path,
@@ -70,6 +73,11 @@ fn a_thread_in_another_namespace_is_refused_its_sysctls() {
     assert!(has_veth(get_link(&own).expect("own links")));
     assert!(!has_veth(get_link(&linux).expect("the old namespace's links")));
     assert_ne!(own.netns(), linux.netns());
+    // /proc/net is the first thread's; the door answers for its own namespace.
+    let devices = own.read(Path::new("/proc/net/dev")).expect("read");
+    assert!(devices.contains("nmdoor0"), "{devices}");
+    let fault = linux.read(Path::new("/proc/net/dev")).expect_err("the thread has moved");
+    assert_eq!(fault.kind, agent::fault::Kind::Drift, "{fault}");
 }
 
 #[test]

@@ -198,6 +198,31 @@ fn a_refusal_has_the_kernels_words() {
 }
 
 #[test]
+fn coalescing_is_written_and_a_clamped_value_shows() {
+    let test = "coalescing_is_written_and_a_clamped_value_shows";
+    let Some(mut bench) = Bench::or_skip(test) else { return };
+    // A tap has one coalescing setting, and clamps it to the NAPI weight (drivers/net/tun.c).
+    bench.netns.run("ip", &["tuntap", "add", "nmtap0", "mode", "tap"]);
+    bench.nic = nic::find(&bench.linux, "nmtap0").expect("find the tap");
+    assert_eq!(bench.nic.driver, "tun");
+    assert_eq!(bench.read("coalesce.rx-frames").expect("read").value, Value::Number(0));
+    bench.write("coalesce.rx-frames", Value::Number(32)).expect("write");
+    assert_eq!(bench.read("coalesce.rx-frames").expect("read back").value, Value::Number(32));
+    let printed = bench.netns.run("ethtool", &["-c", "nmtap0"]);
+    let line = printed.lines().find_map(|line| line.strip_prefix("rx-frames:"));
+    assert_eq!(line.map(str::trim), Some("32"), "{printed}");
+    bench.write("coalesce.rx-frames", Value::Number(1000)).expect("write");
+    assert_eq!(bench.read("coalesce.rx-frames").expect("read back").value, Value::Number(64));
+    let fault = bench.read("coalesce.rx-usecs").expect_err("a tap has none");
+    assert_eq!(fault.cause, "the driver does not report it");
+    let refused =
+        Change { name: name_of("coalesce.rx-usecs"), from: Value::Number(0), to: Value::Number(3) };
+    let fault =
+        family("coalesce").write(&bench.linux, &bench.nic, &[refused]).expect_err("refused");
+    assert!(fault.cause.contains("cannot modify an unsupported parameter"), "{fault}");
+}
+
+#[test]
 fn a_fixed_feature_is_wanted_as_it_is_or_not_at_all() {
     let Some(bench) = Bench::or_skip("a_fixed_feature_is_wanted_as_it_is_or_not_at_all") else {
         return;

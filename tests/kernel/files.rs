@@ -1,6 +1,9 @@
 //! The families that go through files, ioctl and netdev-genl, on a real veth in a namespace of its own.
 //! What they write is witnessed by `cat`, `sysctl`, `ip` and the kernel's own dumps.
 
+// Tests on the real kernel look behind the door with their own eyes.
+#![allow(clippy::disallowed_methods)]
+
 use agent::{
     fault::Kind,
     host::{Ask, Genl, Host, Mode, Nic, linux::Linux, nic, tlv::Attrs, tlv::Writer},

@@ -6,7 +6,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt,
     },
-    path::{Component, Path},
+    path::{Component, Path, PathBuf},
 };
 
 use nix::{
@@ -23,8 +23,13 @@ use crate::fault::{Fault, Kind, Result};
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const ENTRIES_MAX: usize = 1 << 16;
 /// Views of procfs that follow the calling thread's network namespace.
-const THREADS_OWN: [&str; 4] =
-    ["/proc/sys/net", "/proc/net", "/proc/self/ns/net", "/proc/thread-self"];
+const THREADS_OWN: [&str; 3] = ["/proc/sys/net", "/proc/thread-self/net", "/proc/thread-self/ns"];
+/// Views that follow the process's first thread, and the same of the calling thread.
+const FIRST_THREADS: [(&str, &str); 3] = [
+    ("/proc/net", "/proc/thread-self/net"),
+    ("/proc/self/net", "/proc/thread-self/net"),
+    ("/proc/self/ns", "/proc/thread-self/ns"),
+];
 
 /// The door's files. Everything is opened under `root` or under the namespace's sysfs.
 pub(super) struct Files {
@@ -88,7 +93,7 @@ impl Files {
     pub(super) fn target(&self, path: &Path) -> Result<String> {
         let act = format!("read the link {}", path.display());
         let (root, rest) = self.place(&act, path)?;
-        let target = fcntl::readlinkat(root, rest).map_err(|errno| fault(&act, errno))?;
+        let target = fcntl::readlinkat(root, &rest).map_err(|errno| fault(&act, errno))?;
         target.into_string().map_err(|_| Fault::new(Kind::Malformed, act, "not UTF-8 text"))
     }
 
@@ -102,24 +107,25 @@ impl Files {
     fn open(&self, act: &str, path: &Path, flags: OFlag) -> Result<OwnedFd> {
         let (root, rest) = self.place(act, path)?;
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        fcntl::openat(root, rest, flags, Mode::empty()).map_err(|errno| fault(act, errno))
+        fcntl::openat(root, &rest, flags, Mode::empty()).map_err(|errno| fault(act, errno))
     }
 
     /// Which directory to start from, and the way from there.
-    fn place<'a>(&'a self, act: &str, path: &'a Path) -> Result<(BorrowedFd<'a>, &'a Path)> {
+    fn place(&self, act: &str, path: &Path) -> Result<(BorrowedFd<'_>, PathBuf)> {
         let plain = path.is_absolute()
             && path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
         if !plain {
             return Err(Fault::new(Kind::Invalid, act, "not an absolute path without `..`"));
         }
+        let path = FIRST_THREADS
+            .iter()
+            .find_map(|(first, own)| Some(Path::new(own).join(path.strip_prefix(first).ok()?)))
+            .unwrap_or_else(|| path.to_owned());
         if THREADS_OWN.iter().any(|own| path.starts_with(own)) {
             self.check_namespace(act)?;
         }
         match (&self.sysfs, path.strip_prefix("/sys")) {
-            (Sysfs::Private(mount), Ok(rest)) if rest.as_os_str().is_empty() => {
-                Ok((mount.as_fd(), Path::new(".")))
-            }
-            (Sysfs::Private(mount), Ok(rest)) => Ok((mount.as_fd(), rest)),
+            (Sysfs::Private(mount), Ok(rest)) => Ok((mount.as_fd(), Path::new(".").join(rest))),
             (Sysfs::Foreign(why), Ok(_)) => Err(why.clone().during(act)),
             (Sysfs::Shared, Ok(_))
             | (Sysfs::Shared | Sysfs::Private(_) | Sysfs::Foreign(_), Err(_)) => {

@@ -94,7 +94,7 @@ pub(super) fn recover(common: &Common, args: &RecoverArgs) -> Done {
     } else if records.is_empty() {
         out::line("nothing to recover: no run is unfinished");
     } else {
-        records.iter().for_each(|record| super::runs::print(record));
+        records.iter().for_each(super::runs::print);
     }
     let stuck = records.iter().any(|record| runs::exit_of(record) == Exit::Stuck);
     Ok(if stuck { Exit::Stuck } else { Exit::Done })

@@ -2,6 +2,7 @@
 //!
 //! `ends.yaml` says how a run must end. `plan.yaml` and `revert.yaml`, where a case has them, are what the
 //! planner must make of machine and playbook.
+#![allow(clippy::disallowed_methods, reason = "cases are files")]
 
 use std::{
     collections::BTreeSet,

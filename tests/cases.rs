@@ -1,18 +1,28 @@
 //! Test cases as data: `cases/<name>/{inventory,playbook}.yaml`, a machine and what is to be done to it.
 //!
-//! `plan.yaml` and `revert.yaml`, where a case has them, are what the planner must make of the two.
+//! `ends.yaml` says how a run must end. `plan.yaml` and `revert.yaml`, where a case has them, are what the
+//! planner must make of machine and playbook.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use agent::{
     host::{
         Host, nic,
-        sim::{Machine, Sim, SimMeter},
+        sim::{Blow, Machine, Moment, Random, Sim, SimMeter},
     },
+    log::RunState,
     measure::{Meter, Window, WindowSpec},
+    rehearsal::{Door, Ending, Fall, Rehearsed, Stage},
     setting::{Change, SETTINGS, family_of},
 };
 use playbooks::{Metric, Playbook, parse, playbook::Pattern};
+use serde::Deserialize;
 
 /// The NIC that every case is about.
 const NIC: &str = "eth1";
@@ -21,6 +31,30 @@ struct Case {
     name: String,
     machine: Machine,
     playbook: Playbook,
+    ends: Ending,
+}
+
+#[derive(Deserialize)]
+struct Ends {
+    ends: End,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum End {
+    Committed,
+    Reverted,
+    AlreadyRight,
+}
+
+impl End {
+    fn ending(self) -> Ending {
+        match self {
+            End::Committed => Ending::Ran(RunState::Committed),
+            End::Reverted => Ending::Ran(RunState::Reverted),
+            End::AlreadyRight => Ending::AlreadyRight,
+        }
+    }
 }
 
 /// Every case, by name.
@@ -29,10 +63,10 @@ fn cases() -> Vec<Case> {
     let mut folders: Vec<PathBuf> =
         fs::read_dir(root).unwrap().map(|folder| folder.unwrap().path()).collect();
     folders.sort();
-    folders.iter().map(case).collect()
+    folders.iter().map(|folder| case(folder)).collect()
 }
 
-fn case(folder: &PathBuf) -> Case {
+fn case(folder: &Path) -> Case {
     let name = folder.file_name().unwrap().to_string_lossy().into_owned();
     let file = |file: &str| {
         fs::read_to_string(folder.join(file))
@@ -46,7 +80,8 @@ fn case(folder: &PathBuf) -> Case {
             problems.iter().map(|p| p.render("playbook.yaml", source.as_bytes())).collect();
         panic!("{name}:\n{}", all.join("\n"))
     });
-    Case { name, machine, playbook }
+    let ends: Ends = serde_saphyr::from_str(&file("ends.yaml")).unwrap();
+    Case { name, machine, playbook, ends: ends.ends.ending() }
 }
 
 #[test]
@@ -155,4 +190,59 @@ fn figure(window: &Window, metric: &Metric) -> f64 {
         Metric::LossRatio => window.lost as f64 / window.samples.len() as f64,
         other => panic!("no case is about {other}"),
     }
+}
+
+fn stage(case: &Case, seed: u64) -> Stage {
+    let (machine, playbook) = (case.machine.clone(), case.playbook.clone());
+    Stage { machine, playbook, nic: NIC.to_owned(), seed }
+}
+
+fn play(case: &Case, seed: u64, falls: &[Fall]) -> Rehearsed {
+    stage(case, seed).play(falls, &|_| ())
+}
+
+#[test]
+fn every_case_ends_as_it_should() {
+    for case in cases() {
+        let before = Sim::new(case.machine.clone()).machine();
+        let told = play(&case, 1, &[]);
+        assert_eq!(told.ending, case.ends, "{}: {:?}", case.name, told.record);
+        let committed = case.ends == Ending::Ran(RunState::Committed);
+        assert_eq!(told.machine != before, committed, "{}", case.name);
+    }
+}
+
+/// Falls at random calls of every case: what a driver does must not make a recovery go wrong. Every
+/// single call is tried in `fail_every_step`, on one machine.
+#[test]
+fn cases_survive_random_falls() {
+    const FALLS: usize = 12;
+    let mut random = Random::new(20_261_122);
+    let mut tried = 0;
+    for case in cases() {
+        let before = Sim::new(case.machine.clone()).machine();
+        let whole = play(&case, 1, &[]);
+        for _ in 0..FALLS {
+            let fall = fall(&mut random, &whole);
+            let told = play(&case, 1, &[fall]);
+            let committed = told.ending == Ending::Ran(RunState::Committed);
+            let wanted = if committed { &whole.machine } else { &before };
+            let what = format!("{} {fall:?}: {:?}", case.name, told.ending);
+            assert!(told.machine == *wanted, "{what}");
+            assert_ne!(told.ending, Ending::Ran(RunState::Running), "{what}");
+            tried += 1;
+        }
+    }
+    println!("{tried} falls");
+}
+
+fn fall(random: &mut Random, whole: &Rehearsed) -> Fall {
+    let door = if random.one_in(6) { Door::Store } else { Door::Host };
+    let calls = match door {
+        Door::Host => whole.host_calls,
+        Door::Store => whole.store_calls,
+    };
+    let moment = if random.one_in(2) { Moment::Before } else { Moment::After };
+    let blow = if random.one_in(2) { Blow::Crash } else { Blow::Fail(libc::EIO) };
+    Fall { door, call: random.below(calls), moment, blow }
 }

@@ -71,13 +71,28 @@ impl Inventory {
 /// Fails where the kernel's list of links cannot be read, or `only` is not in it (`Gone`).
 /// Everything else that fails is told in the inventory itself.
 pub fn take(host: &dyn Host, only: Option<&str>) -> Result<Inventory> {
+    let mut tries = TRIES_MAX;
+    loop {
+        tries -= 1;
+        let look = Look::new(host);
+        match nic::all(&look) {
+            Ok(all) => return describe(&look, &all, only),
+            // A NIC that goes away between being listed and being looked at (a container's, as it
+            // ends) leaves no file behind: look again.
+            Err(fault) if fault.kind == Kind::Unsupported && tries > 0 => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+}
+
+const TRIES_MAX: u32 = 4;
+
+fn describe(host: &dyn Host, all: &[Nic], only: Option<&str>) -> Result<Inventory> {
     let mut notes = Notes::default();
-    let host: &dyn Host = &Look::new(host);
-    let all = nic::all(host)?;
     let links = link::dump(host, &mut notes)?;
     let (nics, reach) = match only {
-        Some(name) => (vec![choose(&all, &links, name)?], Reach::Given),
-        None => (all.clone(), Reach::Everywhere),
+        Some(name) => (vec![choose(all, &links, name)?], Reach::Given),
+        None => (all.to_vec(), Reach::Everywhere),
     };
     let careful = Careful::new(host, &nics, reach);
     let sources = Sources::read(&careful, links, &mut notes);
@@ -97,7 +112,7 @@ pub fn take(host: &dyn Host, only: Option<&str>) -> Result<Inventory> {
             devlink::describe(&sources.devices, address, &mut facts);
             queue::interrupts(host, address, &mut facts);
         }
-        facts.siblings = sources.siblings(nic, &all);
+        facts.siblings = sources.siblings(nic, all);
         (facts.settings, facts.unsupported) = (settings.supported, settings.unsupported);
         facts.skips = settings.skips;
         facts.fingerprint = fingerprint::nic(&facts);

@@ -127,7 +127,7 @@ fn a_physical_nic_is_known_by_its_device_driver_and_firmware() {
     assert_eq!(ice.driver_version.as_deref(), Some("1.14.9"));
     assert_eq!(ice.in_tree, Some(true));
     assert_eq!(ice.firmware.running.as_deref(), Some("4.40 0x8001c7b1 1.3534.0"));
-    assert_eq!(ice.firmware.stored.as_deref(), Some("7.4.13"));
+    assert_eq!(ice.firmware.stored, ice.firmware.running, "devlink has the same of each part");
     assert_eq!(ice.firmware.components_running["fw.mgmt"], "7.4.13");
     assert_eq!(ice.board.as_deref(), Some("K91258-000"));
     assert_eq!(ice.serial.as_deref(), Some("00-01-00-ff-ff-00-00-00"));
@@ -271,6 +271,38 @@ fn asking_about_one_nic_leaves_the_others_alone() {
 }
 
 #[test]
+fn one_failing_driver_does_not_hide_the_others() {
+    use agent::host::sim::{Blow, Injection, Moment};
+    let whole = Recorder::new(rich()).take();
+    let calls = {
+        let host = Recorder::new(rich());
+        host.take();
+        host.sim.calls()
+    };
+    // Whatever single call fails, the inventory is taken or refused as a whole, and a NIC that is
+    // listed is listed with its own name and address.
+    let mut refused = 0;
+    for call in 0..calls {
+        let host = Recorder::new(rich());
+        host.sim.inject([Injection { call, moment: Moment::Before, blow: Blow::Fail(libc::EIO) }]);
+        match inventory::take(&host, None) {
+            Ok(taken) => {
+                for (nic, known) in taken.nics.iter().zip(&whole.nics) {
+                    assert_eq!((&nic.name, &nic.mac), (&known.name, &known.mac), "call {call}");
+                    assert_eq!(nic.link.speed, known.link.speed, "call {call}: a dump that failed");
+                }
+            }
+            Err(fault) => {
+                assert!(!fault.act.is_empty() && !fault.cause.is_empty());
+                refused += 1;
+            }
+        }
+    }
+    println!("{calls} calls failed one by one, {refused} of them fatal");
+    assert!(refused < 16, "{refused} of {calls}: only listing the NICs is fatal");
+}
+
+#[test]
 fn it_never_reads_what_stalls_nics_and_never_writes() {
     let host = Recorder::new(rich());
     host.take();
@@ -342,4 +374,33 @@ fn the_fingerprint_tells_firmware_and_settings_apart() {
         m.nics[1].stats.insert("rx_dropped.nic".to_owned(), 8);
     }));
     assert!(!differs(|m| m.nics[1].cable = false));
+}
+
+#[test]
+fn the_list_has_a_line_a_nic_and_details_fold_what_is_missing() {
+    use agent::cli::inventory::{View, render};
+    let inventory = Recorder::new(rich()).take();
+    let list = render(&inventory, View::List);
+    let details = render(&inventory, View::Details);
+    println!("{list}\n{details}");
+    for line in list.lines().chain(details.lines()) {
+        // A single word may be longer than a line; nothing else is.
+        let words = line.split_whitespace().count();
+        assert!(line.chars().count() <= 100 || words < 3, "{line}");
+        assert_eq!(line, line.trim_end());
+    }
+    let rows: Vec<&str> = list.lines().skip(2).collect();
+    assert_eq!(rows.len(), 1 + inventory.nics.len());
+    let column = rows[0].find("DRIVER").unwrap();
+    for (row, driver) in rows[1..].iter().zip(["e1000e", "ice", "veth"]) {
+        assert!(row[column..].starts_with(driver), "{row}");
+    }
+    let lines: Vec<&str> = details.lines().collect();
+    let at = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap();
+    assert!(at("eth1") < at("veth0"));
+    assert!(lines.iter().any(|line| line.contains("rx 2048 (to 8160)")), "{details}");
+    assert!(details.contains("the driver has no coalesce settings: coalesce.* ("), "{details}");
+    // The last block of the first NIC, before the next one begins.
+    let folded = lines[at("eth0")..].iter().position(|l| l.starts_with("unsupported (")).unwrap();
+    assert!(at("eth0") + folded < at("eth1"));
 }

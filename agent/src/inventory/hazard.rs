@@ -67,6 +67,23 @@ impl<'a> Careful<'a> {
         Ok(answers)
     }
 
+    /// A read of the ethtool family, by dump; where a driver's failure ends the dump for all, from
+    /// each NIC that answers. `payload` is the request's attributes.
+    pub fn dump(&self, command: u8, payload: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let (family, mode, owned) = (Genl::Ethtool, Mode::Dump, payload.to_vec());
+        match self.request(&Ask::Genl { family, command, mode, payload: owned }) {
+            Err(fault) if fault.kind != Kind::Unsupported => {
+                let single = |nic: &Nic| {
+                    let payload = addressed(payload, nic);
+                    let ask = Ask::Genl { family, command, mode: Mode::Do, payload };
+                    self.request(&ask).unwrap_or_default()
+                };
+                Ok(self.nics.iter().flat_map(single).collect())
+            }
+            answers => answers,
+        }
+    }
+
     fn check(&self, nic: Option<&Nic>, read: Option<Read>) -> Result<()> {
         match nic.and_then(|nic| refusal(nic, read).map(|issue| (nic, issue))) {
             Some((nic, issue)) => {

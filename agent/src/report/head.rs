@@ -54,14 +54,15 @@ fn patterns() -> &'static str {
 
 pub(super) fn overview(runs: &[Run]) -> String {
     let mut out = String::from(
-        "<nav class=\"overview\">\n<div class=\"scroll\"><table><thead><tr><th class=\"words\">outcome</th>\
+        "<nav class=\"overview\">\n<div class=\"scroll\"><table class=\"stack\"><thead><tr><th class=\"words\">outcome</th>\
          <th class=\"words\">run</th><th class=\"words\">metric</th><th>before</th><th>after</th>\
          <th class=\"words\">effect</th></tr></thead>\n",
     );
     for (index, run) in runs.iter().enumerate() {
         let cells = match headlines(run).first() {
             Some((metric, judged)) => format!(
-                "<td class=\"words\">{}</td><td>{}</td><td>{}</td><td class=\"words\">{}</td>",
+                "<td class=\"words\">{}</td><td data-h=\"before\">{}</td><td data-h=\"after\">{}</td>\
+                 <td class=\"words\">{}</td>",
                 text::words(&metric.to_string(), text::NAME_MAX),
                 text::in_metric(metric, judged.baseline),
                 text::in_metric(metric, judged.candidate),
@@ -108,7 +109,7 @@ pub(super) fn banner(run: &Run) -> String {
         class(run.state),
         icon(run.state),
         means(run.state),
-        text::words(&run.why, text::SENTENCE_MAX),
+        text::prose(&run.why),
     ));
     let cards: Vec<String> = headlines(run)
         .into_iter()

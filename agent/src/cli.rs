@@ -1,1 +1,149 @@
-//! cli
+//! The command line: a thin client. One file a command; people's words live here and nowhere else.
+#![allow(clippy::disallowed_methods, reason = "the CLI is where files named by people are read")]
+
+mod abort;
+mod apply;
+mod demo;
+mod freeze;
+pub mod inventory;
+//TMP pub mod judge;
+mod out;
+mod page;
+mod place;
+mod plan;
+mod playbook;
+pub mod probe;
+pub mod reflect;
+mod runs;
+mod signals;
+mod try_out;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::runs::{Declined, Exit};
+
+/// Mends a NIC while the market is open: inventory, plan, measure, commit what the measurement
+/// supports, put everything else back.
+#[derive(Debug, Parser)]
+#[command(name = "nicmend", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed before the first write, 2 wrong request, \
+3 reverted, 4 refused by policy, guard or hazard, 5 stuck (says what to do by hand).")]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// Print one JSON document (JSON lines for streams) and nothing else on stdout.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where the log, plans, runs and evidence are kept.
+    #[arg(long, global = true, value_name = "DIR", env = "NICMEND_STATE_DIR")]
+    #[arg(default_value = "/var/lib/nicmend")]
+    pub state_dir: PathBuf,
+    /// Where running processes meet.
+    #[arg(long, global = true, value_name = "DIR", env = "NICMEND_RUN_DIR")]
+    #[arg(default_value = "/run/nicmend")]
+    pub run_dir: PathBuf,
+    /// Site playbooks, catalog and policy.
+    #[arg(long, global = true, value_name = "DIR", env = "NICMEND_CONFIG_DIR")]
+    #[arg(default_value = "/etc/nicmend")]
+    pub config_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The host's NICs: identity, firmware, driver, kernel, every setting with its value
+    Inventory(inventory::Args),
+    /// List, show, check and try playbooks
+    #[command(subcommand)]
+    Playbook(playbook::Command),
+    /// What a playbook would change here; changes nothing
+    Plan(plan::Args),
+    /// Apply a playbook: baseline, stage by stage apply and verify, then commit or revert
+    Apply(apply::Args),
+    /// The runs so far, newest first, or one run
+    Runs(runs::Args),
+    /// One run as a self-contained page: distributions, timeline, verdicts
+    Report(runs::ReportArgs),
+    /// Stop a run in flight and put it back
+    Abort(abort::Args),
+    /// Put back what a committed run changed
+    Revert(apply::RevertArgs),
+    /// Finish what a crash interrupted
+    Recover(apply::RecoverArgs),
+    /// Answer probes: STAMP (RFC 8762) over UDP, request and response over TCP
+    Reflect(reflect::Args),
+    /// Latency to a reflector now, split into sender, wire, reflector and receiver
+    Probe(probe::Args),
+    /// Recompute a verdict from evidence, or judge two recorded sample files
+    //TMP Judge(judge::Args),
+    /// No automatic act on this host until thawed
+    Freeze(freeze::Args),
+    /// Lift a freeze
+    Thaw,
+    /// The whole job on a real kernel link in network namespaces of its own; touches nothing else
+    Demo(demo::Args),
+    /// The demo's other host
+    #[command(hide = true)]
+    DemoPeer(demo::PeerArgs),
+    /// Shell completions
+    #[command(hide = true)]
+    Completions { shell: clap_complete::Shell },
+}
+
+/// What a command comes to. An error is printed once, here.
+pub type Done = Result<Exit, Declined>;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap's own: help and version are no errors; everything else is a wrong request.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Wrong as u8 } else { 0 });
+        }
+    };
+    let done = run(&cli);
+    let exit = match done {
+        Ok(exit) => exit,
+        Err(declined) => {
+            out::declined(&cli.common, &declined);
+            declined.exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn run(cli: &Cli) -> Done {
+    let common = &cli.common;
+    match &cli.command {
+        Command::Inventory(args) => inventory::run(common, args),
+        Command::Playbook(command) => playbook::run(common, command),
+        Command::Plan(args) => plan::run(common, args),
+        Command::Apply(args) => apply::run(common, args),
+        Command::Runs(args) => runs::run(common, args),
+        Command::Report(args) => runs::report(common, args),
+        Command::Abort(args) => abort::run(common, args),
+        Command::Revert(args) => apply::revert(common, args),
+        Command::Recover(args) => apply::recover(common, args),
+        Command::Reflect(args) => reflect::run(common, args),
+        Command::Probe(args) => probe::run(common, args),
+        //TMP Command::Judge(args) => judge::run(common, args),
+        Command::Freeze(args) => freeze::freeze(common, args),
+        Command::Thaw => freeze::thaw(common),
+        Command::Demo(args) => demo::run(common, args),
+        Command::DemoPeer(args) => demo::peer(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "nicmend", &mut std::io::stdout());
+            Ok(Exit::Done)
+        }
+    }
+}

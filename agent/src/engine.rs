@@ -1,1 +1,112 @@
-//! engine
+//! Drives one run: performs each action of the transaction and hands back what happened.
+//!
+//! The only caller of [`Family::write`](crate::setting::Family::write).
+
+pub mod gather;
+mod hands;
+mod window;
+
+use playbooks::playbook::Verify;
+
+use crate::{
+    fault::Fault,
+    host::Host,
+    log::{Entry, Fact},
+    measure::{Meter, Window},
+    run::{Action, Durable, End, Event, Point, Run},
+    store::Store,
+    verdict::{Criterions, Verdict},
+};
+
+/// What an engine works with, and what it tells while it works.
+pub struct Engine<'a> {
+    pub host: &'a dyn Host,
+    pub store: &'a dyn Store,
+    /// The run's id.
+    pub id: String,
+    /// The epoch under which this process took the writer's lock.
+    pub epoch: u64,
+    /// The next entry's place in the log.
+    pub seq: u64,
+    /// Asked often: `Some(why)` when the run is to be stopped and put back.
+    pub stop: &'a dyn Fn() -> Option<String>,
+    /// Told of everything worth a line, as it happens.
+    pub tell: &'a dyn Fn(&Telling),
+    pub bench: Option<Bench<'a>>,
+}
+
+/// What is needed to measure and judge; a run that only goes back needs none.
+pub struct Bench<'a> {
+    pub meter: &'a mut dyn Meter,
+    pub verify: Verify,
+    pub flows: u16,
+    pub by: Criterions,
+    pub seed: u64,
+    pub baseline: Option<Window>,
+    pub candidate: Option<Window>,
+}
+
+/// What an engine says while it works. The CLI prints it, the API streams it.
+#[derive(Debug, Clone)]
+pub enum Telling {
+    Settling { limit_ms: u64 },
+    Measuring { point: Point, length_ms: u64 },
+    Writing { what: String },
+    Judged { stage: usize, verdict: Box<Verdict> },
+    Returning { why: String },
+    Note(String),
+}
+
+impl Engine<'_> {
+    /// Drives `run` from `event` to its end. Bounded: every loop of the transaction is.
+    pub fn drive(&mut self, run: &mut Run, event: Event) -> End {
+        // Subscribe before the first read, so that no change falls between.
+        let _ = self.host.notices();
+        let mut event = event;
+        loop {
+            let mut action = run.step(event);
+            if !run.is_returning()
+                && let Some(why) = (self.stop)()
+            {
+                action = run.step(Event::Stop(why));
+            }
+            event = match action {
+                Action::Finish(end) => {
+                    // The last facts, made durable if the disk still can.
+                    let _ = self.store.sync();
+                    return end;
+                }
+                Action::Record { facts, durable } => Event::Recorded(self.record(facts, durable)),
+                Action::Settle => self.settle(run),
+                Action::Measure(point) => self.measure(run, point),
+                Action::Judge(stage) => Event::Judged(self.judge(stage)),
+                Action::Write(step) => self.write(run, &step),
+                Action::Read(names) => Event::Values(self.read(run, &names)),
+                Action::Pause { ms } => {
+                    self.host.wait(std::time::Duration::from_millis(ms));
+                    Event::Paused
+                }
+            };
+        }
+    }
+
+    /// Appends facts as entries of this run.
+    pub fn record(&mut self, facts: Vec<Fact>, durable: Durable) -> Result<(), Fault> {
+        let mut entries = Vec::with_capacity(facts.len());
+        let at = self.host.now();
+        for (seq, fact) in (self.seq..).zip(facts) {
+            if let Fact::Reverting { why } = &fact {
+                (self.tell)(&Telling::Returning { why: why.clone() });
+            }
+            let run = Some(self.id.clone());
+            let entry = Entry { v: 1, seq, at: at.clone(), epoch: self.epoch, run, fact };
+            entries.push(entry.encode()?);
+        }
+        self.store.append(&entries)?;
+        self.seq += entries.len() as u64;
+        match durable {
+            Durable::Yes => self.store.sync(),
+            Durable::BestEffort => Ok(()),
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! one in [`linux`], and [`sim`], a machine that behaves, for tests and for `nicmend playbook test`.
 //! Messages cross the door as the kernel's own bytes (TLVs), so that both sides of it speak uapi.
 
+pub mod kernel;
 pub mod linux;
 pub mod nic;
 pub mod sim;
@@ -13,7 +14,7 @@ use std::{path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Result;
+use crate::fault::{Fault, Kind, Result};
 
 pub use nic::{Nic, NicId};
 
@@ -30,6 +31,13 @@ pub trait Host: Send + Sync {
 
     /// Where a symbolic link points, as written in it.
     fn target(&self, path: &Path) -> Result<String>;
+
+    /// A file's permission bits (0o644). The kernel's files say by them what may be written at all.
+    /// A machine that does not know them says so, and what depends on them counts as read-only.
+    fn mode(&self, path: &Path) -> Result<u32> {
+        let act = format!("read the mode of {}", path.display());
+        Err(Fault::new(Kind::Unsupported, act, "this machine does not tell"))
+    }
 
     /// One exchange with the kernel; the answers' payloads, family headers stripped.
     fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>>;

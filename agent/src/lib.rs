@@ -23,3 +23,5 @@ pub mod settings;
 // shell
 pub mod cli;
 pub mod engine;
+pub mod rehearsal;
+pub mod runs;

@@ -2,6 +2,10 @@
 //!
 //! Small on purpose, so that tests can fail or crash every call of it.
 
+pub mod bundle;
+pub mod disk;
+pub mod sim;
+
 use crate::fault::Result;
 
 /// Where durable things go. Real: [`disk::Disk`]; in tests: a disk that can be crashed.

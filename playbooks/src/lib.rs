@@ -6,8 +6,10 @@
 //! - [`vocabulary`]: every setting by name, with type, unit, scope, disruption and its kernel source
 //! - [`playbook`]: the playbook itself, as types
 //! - [`parse`]: YAML to playbook, with every error of the file at once, each with its line
+//! - [`applies`]: whether a playbook applies to a model and a kernel
 //! - [`library`]: the shipped playbooks, built into the binary
 
+pub mod applies;
 pub mod library;
 pub mod metric;
 pub mod parse;

@@ -123,5 +123,6 @@ fn quantile(digits: &str) -> Option<Quantile> {
 
 /// Driver statistics are short printable ASCII; a driver's own name may hold spaces or brackets.
 fn is_counter_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| (0x20..0x7f).contains(&b))
+    let plain = name.bytes().all(|b| (0x20..0x7f).contains(&b));
+    !name.is_empty() && name.len() <= 64 && plain && name.trim() == name && !name.contains("..")
 }

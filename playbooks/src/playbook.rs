@@ -127,6 +127,27 @@ pub struct Probation {
     pub rate: u32,
 }
 
+/// What a playbook that says nothing of `verify`, or of some key in it, is measured by.
+impl Default for Verify {
+    fn default() -> Verify {
+        Verify {
+            transport: Transport::Udp,
+            settle: Duration::from_secs(5),
+            window: Duration::from_secs(30),
+            rate: 1000,
+            payload: 64,
+            patterns: vec![Pattern::Calm],
+            interleave: false,
+            control: None,
+        }
+    }
+}
+
+impl Probation {
+    /// Probing packets a second where `probation` gives no `rate`.
+    pub const RATE: u32 = 10;
+}
+
 /// Durations in canonical JSON are whole nanoseconds, so that a digest never depends on spelling.
 mod duration_ns {
     use std::time::Duration;
@@ -143,14 +164,21 @@ mod duration_ns {
 }
 
 impl Playbook {
+    /// How long strategies get to leave where `drain` is not given.
+    pub const DRAIN: Duration = Duration::from_secs(10);
+
     /// `sha256:<hex>` over the canonical JSON: the same meaning has the same digest, whatever the
     /// YAML's comments, order of keys or spelling of units.
     pub fn digest(&self) -> String {
         use sha2::{Digest, Sha256};
-        // A Playbook holds no map with non-string keys and no non-finite number: parse refuses them.
-        let canonical = serde_json::to_vec(self).unwrap_or_default();
-        let hash = Sha256::digest(&canonical);
-        let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
+        let mut canonical = self.clone();
+        for stage in &mut canonical.stages {
+            // Their order in the file says nothing: the planner orders them by what the kernel needs.
+            stage.settings.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        // Cannot fail: every map key here is a string, and nothing refuses to be serialized.
+        let json = serde_json::to_vec(&canonical).unwrap_or_default();
+        let hex: String = Sha256::digest(&json).iter().map(|b| format!("{b:02x}")).collect();
         format!("sha256:{hex}")
     }
 }

@@ -1,1 +1,41 @@
-//! policy
+//! Who may do what, and when. Pure: facts in, a ruling out; no IO, no clock.
+//!
+//! - [`sysctl`]: the one list of kernel parameters that playbooks may set, and the way from key to file
+//! - [`management`]: the NIC by which the operator reaches the host is not disturbed by accident
+//!
+//! A rule that refuses says three things once: which rule, why, and what would satisfy it.
+
+pub mod management;
+pub mod sysctl;
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What a rule answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ruling {
+    Allowed,
+    Refused(Refusal),
+}
+
+/// Why a request is refused. Printed and logged as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Refusal {
+    /// The rule's name: `sysctl-list`, `management-nic`.
+    pub rule: &'static str,
+    /// Why, with the object's name.
+    pub why: String,
+    /// What would satisfy the rule.
+    pub satisfy: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (rule {}); {}", self.why, self.rule, self.satisfy)
+    }
+}
+
+impl std::error::Error for Refusal {}

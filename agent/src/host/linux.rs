@@ -1,1 +1,219 @@
 //! The real machine: netlink, ioctl, sysfs and procfs of the running kernel.
+//!
+//! A [`Linux`] belongs to the network namespace that its thread was in when it was opened: its
+//! sockets stay there whatever its users' threads do, and what follows the thread instead
+//! (`/proc/sys/net`) is refused from any other namespace.
+
+// This is the door: it reads the machine and its clocks for everyone else.
+#![allow(clippy::disallowed_methods)]
+
+mod files;
+mod genl;
+mod ioctl;
+mod message;
+mod notices;
+mod socket;
+mod sysfs;
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use nix::time::{ClockId, clock_gettime};
+
+use self::{files::Files, genl::Family, ioctl::Ethtool, notices::Gathered, socket::Netlink};
+use crate::{
+    fault::{Fault, Kind, Result},
+    host::{Ask, Genl, Host, Mode, Notice, Now, tlv::Attrs},
+};
+
+/// NETLINK_ROUTE and NETLINK_GENERIC of include/uapi/linux/netlink.h.
+const ROUTE: isize = 0;
+const GENERIC: isize = 16;
+const RTM_GETLINK: u16 = 18;
+/// Bytes of `struct ifinfomsg`; all zero asks for every interface.
+const IFINFOMSG_BYTES: usize = 16;
+const IFLA_IFNAME: u16 = 3;
+
+/// The running kernel, seen from one network namespace.
+pub struct Linux {
+    generic: Mutex<Generic>,
+    route: Mutex<Netlink>,
+    ethtool: Ethtool,
+    announcements: Mutex<Announcements>,
+    files: Files,
+    boot_id: String,
+}
+
+/// The generic netlink socket with the families asked for so far.
+struct Generic {
+    netlink: Netlink,
+    families: Vec<(Genl, Family)>,
+}
+
+struct Announcements {
+    ethtool: Netlink,
+    route: Netlink,
+    /// The ethtool family's number, once subscribed.
+    subscribed: Option<u16>,
+}
+
+impl Linux {
+    /// Opens the machine as the calling thread's network namespace shows it. Reading needs no
+    /// privilege where the kernel asks for none.
+    pub fn new() -> Result<Linux> {
+        let mut route = Netlink::open(ROUTE)?;
+        let links = links(&mut route)?;
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|e| {
+            let errno = e.raw_os_error().unwrap_or(libc::EIO);
+            Fault::errno("read /proc/sys/kernel/random/boot_id", errno, None)
+        })?;
+        Ok(Linux {
+            generic: Mutex::new(Generic { netlink: Netlink::open(GENERIC)?, families: Vec::new() }),
+            route: Mutex::new(route),
+            ethtool: Ethtool::open()?,
+            announcements: Mutex::new(Announcements {
+                ethtool: Netlink::open(GENERIC)?,
+                route: Netlink::open(ROUTE)?,
+                subscribed: None,
+            }),
+            files: Files { sysfs: sysfs::open(&links), netns: files::netns()? },
+            boot_id: boot_id.trim().to_owned(),
+        })
+    }
+
+    /// The inode of the network namespace this door belongs to.
+    pub fn netns(&self) -> u64 {
+        self.files.netns
+    }
+}
+
+impl Host for Linux {
+    fn read(&self, path: &Path) -> Result<String> {
+        self.files.read(path)
+    }
+
+    fn write(&self, path: &Path, text: &str) -> Result<()> {
+        self.files.write(path, text)
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<String>> {
+        self.files.list(path)
+    }
+
+    fn target(&self, path: &Path) -> Result<String> {
+        self.files.target(path)
+    }
+
+    fn mode(&self, path: &Path) -> Result<u32> {
+        self.files.mode(path)
+    }
+
+    fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>> {
+        match ask {
+            Ask::Genl { family, command, mode, payload } => {
+                lock(&self.generic).exchange(*family, *command, *mode, payload)
+            }
+            Ask::Route { kind, mode, payload } => {
+                let act = format!("rtnetlink request {kind}");
+                lock(&self.route).exchange(&act, *kind, *mode, payload)
+            }
+            Ask::Ethtool { nic, buffer } => Ok(vec![self.ethtool.exchange(nic, buffer)?]),
+        }
+    }
+
+    fn notices(&self) -> Result<Vec<Notice>> {
+        lock(&self.announcements).collect()
+    }
+
+    fn now(&self) -> Now {
+        let ns = |clock| match clock_gettime(clock) {
+            Ok(time) => i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec()),
+            // Both clocks exist on every kernel since 2.6.39; there is no other way to fail.
+            Err(_) => 0,
+        };
+        Now {
+            utc_ns: i64::try_from(ns(ClockId::CLOCK_REALTIME)).unwrap_or(i64::MAX),
+            mono_ns: u64::try_from(ns(ClockId::CLOCK_BOOTTIME)).unwrap_or(0),
+            boot_id: self.boot_id.clone(),
+        }
+    }
+
+    fn wait(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+impl Generic {
+    fn exchange(
+        &mut self,
+        family: Genl,
+        command: u8,
+        mode: Mode,
+        payload: &[u8],
+    ) -> Result<Vec<Vec<u8>>> {
+        let id = self.family(family)?.id;
+        let act = format!("{} netlink command {command}", family.name());
+        let message = genl::message(command, payload);
+        let mut answers = self.netlink.exchange(&act, id, mode, &message)?;
+        for answer in &mut answers {
+            if answer.len() < genl::HEADER_BYTES {
+                return Err(Fault::new(Kind::Malformed, act, "the answer has no header"));
+            }
+            answer.drain(..genl::HEADER_BYTES);
+        }
+        Ok(answers)
+    }
+
+    /// Asked once a family; a missing one is asked for again, since a module may bring it.
+    fn family(&mut self, family: Genl) -> Result<Family> {
+        if let Some((_, known)) = self.families.iter().find(|(name, _)| *name == family) {
+            return Ok(known.clone());
+        }
+        let found = genl::resolve(&mut self.netlink, family)?;
+        self.families.push((family, found.clone()));
+        Ok(found)
+    }
+}
+
+impl Announcements {
+    fn collect(&mut self) -> Result<Vec<Notice>> {
+        let Some(family) = self.subscribed else {
+            self.subscribed = Some(self.subscribe()?);
+            return Ok(Vec::new());
+        };
+        let mut gathered = Gathered::default();
+        gathered.drain_ethtool(&mut self.ethtool, family)?;
+        gathered.drain_route(&mut self.route)?;
+        Ok(gathered.into_notices())
+    }
+
+    fn subscribe(&mut self) -> Result<u16> {
+        let family = genl::resolve(&mut self.ethtool, Genl::Ethtool)?;
+        let group = family.group("monitor").ok_or_else(|| {
+            Fault::new(Kind::Unsupported, "watch ethtool changes", "no group named monitor")
+        })?;
+        self.ethtool.join(group)?;
+        self.route.join(notices::LINK_GROUP)?;
+        Ok(family.id)
+    }
+}
+
+/// Name and index of every interface in the socket's namespace.
+fn links(route: &mut Netlink) -> Result<BTreeSet<(String, u32)>> {
+    let ask = [0; IFINFOMSG_BYTES];
+    let answers = route.exchange("list the interfaces", RTM_GETLINK, Mode::Dump, &ask)?;
+    let link = |answer: &Vec<u8>| {
+        let name = Attrs(answer.get(IFINFOMSG_BYTES..)?).find(IFLA_IFNAME)?.text().to_owned();
+        Some((name, message::word(answer, 4)?))
+    };
+    Ok(answers.iter().filter_map(link).collect())
+}
+
+/// A thread that panicked in here left at worst late answers, which the socket skips by itself.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -54,6 +54,12 @@ impl Writer {
         self.put(kind | NESTED, &inner.bytes)
     }
 
+    /// Another run of attributes, after what is there.
+    pub fn append(&mut self, more: &Writer) -> &mut Writer {
+        self.bytes.extend_from_slice(&more.bytes);
+        self
+    }
+
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -100,7 +106,7 @@ pub struct Attrs<'a>(pub &'a [u8]);
 impl<'a> Attrs<'a> {
     pub fn find(self, kind: u16) -> Option<Attr<'a>> {
         let mut attrs = self;
-        attrs.find_map(|attr| (attr.kind == kind).then_some(attr))
+        Iterator::find(&mut attrs, |attr| attr.kind == kind)
     }
 }
 

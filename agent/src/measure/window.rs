@@ -79,6 +79,54 @@ pub struct Window {
     pub cut_short: Option<String>,
 }
 
+impl Window {
+    /// Adds a window measured right after this one (the next pattern): one longer window.
+    pub fn append(&mut self, next: Window) {
+        let offset = self.length_ns;
+        self.samples.extend(
+            next.samples.iter().map(|sample| Sample { due_ns: sample.due_ns + offset, ..*sample }),
+        );
+        let (mine, theirs) = (self.length_ns as f64, next.length_ns as f64);
+        if mine + theirs > 0.0 {
+            self.load_pps = (self.load_pps * mine + next.load_pps * theirs) / (mine + theirs);
+        }
+        self.length_ns += next.length_ns;
+        self.sent += next.sent;
+        self.lost += next.lost;
+        self.late += next.late;
+        self.duplicated += next.duplicated;
+        self.reordered += next.reordered;
+        for (part, quantiles) in next.split {
+            let mine = self.split.entry(part).or_default();
+            // Quantiles do not add: the worse of the two is said, never the better.
+            mine.p50 = mine.p50.max(quantiles.p50);
+            mine.p99 = mine.p99.max(quantiles.p99);
+            mine.p999 = mine.p999.max(quantiles.p999);
+            mine.max = mine.max.max(quantiles.max);
+        }
+        add_counts(&mut self.counters, next.counters);
+        add_counts(&mut self.drops, next.drops);
+        for (stamp, count) in next.stamps {
+            *self.stamps.entry(stamp).or_default() += count;
+        }
+        self.per_queue.resize(self.per_queue.len().max(next.per_queue.len()), 0);
+        for (mine, theirs) in self.per_queue.iter_mut().zip(next.per_queue) {
+            *mine += theirs;
+        }
+        self.tcp_out += next.tcp_out;
+        self.tcp_retransmitted += next.tcp_retransmitted;
+        self.softnet_squeezed += next.softnet_squeezed;
+        self.notes.extend(next.notes);
+        self.cut_short = self.cut_short.take().or(next.cut_short);
+    }
+}
+
+fn add_counts(mine: &mut BTreeMap<String, i64>, theirs: BTreeMap<String, i64>) {
+    for (name, delta) in theirs {
+        *mine.entry(name).or_default() += delta;
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
     pub p50: u64,

@@ -1,0 +1,185 @@
+//! `apply`, `revert`, `recover`: the commands that write.
+
+use std::time::Duration;
+
+use super::{Common, Done, out, place, runs::RunView, signals::Wishes};
+use crate::{
+    engine::Telling,
+    host::Host,
+    measure::{
+        peer::Peer,
+        probe::{Options, Probe},
+        sockets::Way,
+    },
+    runs::{self, Apply, Declined, Desk, Exit, Outcome},
+    store::{Store, disk::Disk},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A shipped or site playbook by name, or a file.
+    #[arg(required_unless_present = "plan", conflicts_with = "plan")]
+    pub playbook: Option<String>,
+    /// The digest of a stored plan (`nicmend plan` prints it).
+    #[arg(long, value_name = "DIGEST")]
+    pub plan: Option<String>,
+    /// The network interface.
+    #[arg(long, value_name = "IF", required_unless_present = "plan")]
+    pub nic: Option<String>,
+    /// The reflector to measure against; port 862 unless given.
+    #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "plan")]
+    pub peer: Option<String>,
+    /// Allow steps that drop the link of the NIC by which this host is reached.
+    #[arg(long)]
+    pub allow_management: bool,
+    /// Run even though the baseline meets the objective already.
+    #[arg(long)]
+    pub force: bool,
+    /// Wait this long for another run to end.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
+    pub wait: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RevertArgs {
+    /// A run's id, a unique prefix of one, or `last`.
+    pub run: String,
+    /// Wait this long for another run to end.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
+    pub wait: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RecoverArgs {
+    /// Wait this long for another run to end.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
+    pub wait: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    playbooks::parse::duration(text)
+}
+
+pub(super) fn run(common: &Common, args: &Args) -> Done {
+    let request = request(common, args)?;
+    let host = place::machine()?;
+    // Everything that can be wrong with the request is said before the lock and the probe.
+    runs::prepare(&host, &request)?;
+    let Some(peer) = request.peer.clone() else {
+        return Err(Declined::new(Exit::Wrong, "peer", "no peer to measure against: --peer HOST"));
+    };
+    let disk = place::writer(common, args.wait)?;
+    let mut probe = probe_of(&host, &request, &peer)?;
+    let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, &mut probe))?;
+    show(common, &outcome)
+}
+
+pub(super) fn revert(common: &Common, args: &RevertArgs) -> Done {
+    let host = place::machine()?;
+    let disk = place::writer(common, args.wait)?;
+    let record = at_desk(common, &host, &disk, |desk| runs::revert(desk, &args.run))?;
+    super::runs::show_one(common, &record);
+    Ok(match runs::exit_of(&record) {
+        Exit::Stuck => Exit::Stuck,
+        Exit::Done | Exit::Failed | Exit::Wrong | Exit::Reverted | Exit::Refused => Exit::Done,
+    })
+}
+
+pub(super) fn recover(common: &Common, args: &RecoverArgs) -> Done {
+    let host = place::machine()?;
+    let disk = place::writer(common, args.wait)?;
+    let records = at_desk(common, &host, &disk, runs::recover)?;
+    if common.json {
+        out::json(&records.iter().map(RunView::of).collect::<Vec<_>>());
+    } else if records.is_empty() {
+        out::line("nothing to recover: no run is unfinished");
+    } else {
+        records.iter().for_each(|record| super::runs::print(record));
+    }
+    let stuck = records.iter().any(|record| runs::exit_of(record) == Exit::Stuck);
+    Ok(if stuck { Exit::Stuck } else { Exit::Done })
+}
+
+/// Runs `act` with the machine, the disk and the signals in place.
+pub(super) fn at_desk<T>(
+    common: &Common,
+    host: &dyn Host,
+    disk: &Disk,
+    act: impl FnOnce(&Desk) -> Result<T, Declined>,
+) -> Result<T, Declined> {
+    let abort = place::abort_file(common, std::process::id());
+    let wishes = Wishes::take(Some(abort.clone()))
+        .map_err(|e| Declined::new(Exit::Failed, "signals", format!("take over signals: {e}")))?;
+    let stop = || wishes.stop();
+    let tell = |telling: &Telling| place::tell(telling);
+    let desk = Desk {
+        host,
+        store: disk,
+        epoch: disk.epoch()?,
+        uid: nix::unistd::getuid().as_raw(),
+        stop: &stop,
+        tell: &tell,
+    };
+    let result = act(&desk);
+    let _ = std::fs::remove_file(abort);
+    result
+}
+
+/// The probe of the run: through the NIC under test, so that what is measured is what is changed.
+pub(super) fn probe_of<'h>(
+    host: &'h dyn Host,
+    request: &Apply,
+    peer: &str,
+) -> Result<Probe<'h>, Declined> {
+    let wrong = |fault: crate::fault::Fault| Declined::new(Exit::Wrong, "peer", fault.to_string());
+    let peer: Peer = peer.parse().map_err(wrong)?;
+    let way = Way { nic: Some(request.nic.clone()), source: None };
+    let options = Options::new(way, request.playbook.verify.transport);
+    Ok(Probe::open(host, &peer, options)?)
+}
+
+/// The request, from a playbook or from a stored plan.
+fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
+    let session = place::session();
+    let (allow_management, force) = (args.allow_management, args.force);
+    if let Some(wanted) = &args.plan {
+        let (digest, plan) = super::plan::stored(common, wanted)?;
+        let nic = plan.nic_name.clone();
+        let peer = args.peer.clone().or(plan.peer.clone());
+        let playbook = plan.playbook;
+        let digest = Some(digest);
+        return Ok(Apply { playbook, nic, peer, digest, allow_management, force, session });
+    }
+    let (Some(playbook), Some(nic)) = (&args.playbook, &args.nic) else {
+        return Err(Declined::new(Exit::Wrong, "usage", "a playbook and --nic are needed"));
+    };
+    let playbook = place::playbook(common, playbook)?;
+    let (nic, peer) = (nic.clone(), args.peer.clone());
+    Ok(Apply { playbook, nic, peer, digest: None, allow_management, force, session })
+}
+
+/// Says what came of it, and which exit code that is.
+pub(super) fn show(common: &Common, outcome: &Outcome) -> Done {
+    match outcome {
+        Outcome::AlreadyRight(plan) => {
+            if common.json {
+                out::json(&serde_json::json!({
+                    "state": "committed",
+                    "id": null,
+                    "playbook": format!("{} {}", plan.playbook.name, plan.playbook.version),
+                    "nic": plan.nic_name,
+                    "started": null,
+                    "why": "everything is right already: nothing was written",
+                }));
+            } else {
+                out::line("everything is right already: nothing was written");
+            }
+            Ok(Exit::Done)
+        }
+        Outcome::Ran(record) => {
+            super::runs::show_one(common, record);
+            Ok(runs::exit_of(record))
+        }
+    }
+}
+

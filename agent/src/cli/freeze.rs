@@ -1,0 +1,69 @@
+//! `freeze` and `thaw`: no automatic act on this host until thawed.
+
+
+use super::{Common, Done, out, place};
+use crate::{
+    fault::Kind,
+    host::Host,
+    log::Fact,
+    runs::{Desk, Exit},
+    store::{Store, disk::Disk},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Why, for those who find the host frozen.
+    #[arg(long, value_name = "TEXT", default_value = "no reason given")]
+    pub why: String,
+}
+
+/// Freezes at once: a run in flight does not delay it (it goes on to its stated end).
+pub(super) fn freeze(common: &Common, args: &Args) -> Done {
+    let why: String = args.why.chars().filter(|c| !c.is_control()).take(512).collect();
+    let uid = nix::unistd::getuid().as_raw();
+    Disk::mark(&common.state_dir, "frozen", Some(why.as_bytes()))?;
+    log(common, Fact::Frozen { why: why.clone(), uid })?;
+    if common.json {
+        out::json(&serde_json::json!({"frozen": true, "why": why}));
+    } else {
+        out::line(&format!("frozen: {why}"));
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn thaw(common: &Common) -> Done {
+    let uid = nix::unistd::getuid().as_raw();
+    Disk::mark(&common.state_dir, "frozen", None)?;
+    log(common, Fact::Thawed { uid })?;
+    if common.json {
+        out::json(&serde_json::json!({"frozen": false}));
+    } else {
+        out::line("thawed");
+    }
+    Ok(Exit::Done)
+}
+
+/// The log has one writer. While a run holds it, the mark itself is the record.
+fn log(common: &Common, fact: Fact) -> Result<(), crate::runs::Declined> {
+    let disk = match Disk::open(&common.state_dir, crate::store::disk::Access::Write) {
+        Ok(disk) => disk,
+        Err(fault) if fault.kind == Kind::Busy => {
+            out::remark("note      a run is in flight: the freeze binds, the log will not show it");
+            return Ok(());
+        }
+        Err(fault) => return Err(fault.into()),
+    };
+    let host = place::machine()?;
+    let (stop, tell) = (|| None, |_: &crate::engine::Telling| ());
+    let desk = Desk {
+        host: &host as &dyn Host,
+        store: &disk,
+        epoch: disk.epoch()?,
+        uid: 0,
+        stop: &stop,
+        tell: &tell,
+    };
+    desk.say(None, vec![fact])?;
+    disk.sync()?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Where things are on this host: state, playbooks, the machine itself.
+
+use std::{path::PathBuf, time::Duration};
+
+use playbooks::Playbook;
+
+use super::{Common, out};
+use crate::{
+    engine::Telling,
+    host::linux::Linux,
+    runs::{Declined, Exit},
+    store::disk::{Access, Disk},
+};
+
+/// The real machine, in this process's network namespace.
+pub(super) fn machine() -> Result<Linux, Declined> {
+    Linux::new().map_err(Declined::from)
+}
+
+/// The state directory, for writing: takes the writer's lock, waits for it at most `wait`.
+pub(super) fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> {
+    let mut left = wait;
+    let pause = Duration::from_millis(200);
+    loop {
+        match Disk::open(&common.state_dir, Access::Write) {
+            Ok(disk) => return Ok(disk),
+            Err(fault) if fault.kind == crate::fault::Kind::Busy && !left.is_zero() => {
+                std::thread::sleep(pause.min(left));
+                left = left.saturating_sub(pause);
+            }
+            Err(fault) if fault.kind == crate::fault::Kind::Busy => {
+                return Err(Declined::new(Exit::Refused, "one-writer", fault.to_string()));
+            }
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+}
+
+/// The state directory, for reading only.
+pub(super) fn reader(common: &Common) -> Result<Disk, Declined> {
+    Ok(Disk::open(&common.state_dir, Access::Read)?)
+}
+
+/// The file by which another nicmend asks the process with this pid to stop its run.
+pub(super) fn abort_file(common: &Common, pid: u32) -> PathBuf {
+    common.run_dir.join(format!("abort-{pid}"))
+}
+
+/// A playbook by file, by shipped name or by name in the site's directory; its errors are printed.
+pub(super) fn playbook(common: &Common, wanted: &str) -> Result<Playbook, Declined> {
+    let (name, source) = source(common, wanted)?;
+    playbooks::parse::parse(&source).map_err(|problems| {
+        for problem in &problems {
+            out::remark(&problem.render(&name, &source));
+        }
+        let count = problems.len();
+        let plural = if count == 1 { "error" } else { "errors" };
+        Declined::new(Exit::Wrong, "playbook", format!("{name}: {count} {plural}"))
+    })
+}
+
+/// The text of a playbook and the name to call it by in messages.
+pub(super) fn source(common: &Common, wanted: &str) -> Result<(String, Vec<u8>), Declined> {
+    let looks_like_file = wanted.contains('/') || wanted.ends_with(".yaml");
+    let site = common.config_dir.join("playbooks").join(format!("{wanted}.yaml"));
+    let file = if looks_like_file { PathBuf::from(wanted) } else { site };
+    match read_bounded(&file) {
+        Ok(source) => Ok((file.display().to_string(), source)),
+        Err(error) if looks_like_file => {
+            let why = format!("read playbook {}: {error}", file.display());
+            Err(Declined::new(Exit::Wrong, "playbook", why))
+        }
+        Err(_) => match playbooks::library::find(wanted) {
+            Some(shipped) => Ok((wanted.to_owned(), shipped.source.as_bytes().to_vec())),
+            None => {
+                let why = format!("no playbook `{wanted}`: `nicmend playbook list` names them");
+                Err(Declined::new(Exit::Wrong, "playbook", why))
+            }
+        },
+    }
+}
+
+/// A playbook is a page or two; more than this is something else.
+const PLAYBOOK_BYTES_MAX: u64 = 1 << 20;
+
+fn read_bounded(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(PLAYBOOK_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > PLAYBOOK_BYTES_MAX {
+        return Err(std::io::Error::other("larger than 1 MiB: not a playbook"));
+    }
+    Ok(bytes)
+}
+
+/// The local address of the operator's own session, the third word of SSH_CONNECTION.
+pub(super) fn session() -> Option<String> {
+    let words = std::env::var("SSH_CONNECTION").ok()?;
+    words.split_whitespace().nth(2).map(str::to_owned)
+}
+
+/// Progress for people, one line an event, on stderr.
+pub(super) fn tell(telling: &Telling) {
+    let text = match telling {
+        Telling::Settling { limit_ms } => {
+            format!("settle    carrier and replies, at most {:.0} s", *limit_ms as f64 / 1e3)
+        }
+        Telling::Measuring { point, length_ms } => {
+            let what = match point {
+                crate::run::Point::Baseline => "baseline".to_owned(),
+                crate::run::Point::Stage(stage) => format!("stage {}", stage + 1),
+            };
+            format!("measure   {what}, {:.1} s", *length_ms as f64 / 1e3)
+        }
+        Telling::Writing { what } => format!("write     {what}"),
+        Telling::Judged { stage, verdict } => {
+            format!("judge     stage {}: {}", stage + 1, verdict.why)
+        }
+        Telling::Returning { why } => format!("revert    {why}"),
+        Telling::Note(note) => format!("note      {note}"),
+    };
+    out::remark(&text);
+}

@@ -1,0 +1,157 @@
+//! `plan`: what would change, from what, in which order, how disruptive; changes nothing.
+
+use playbooks::vocabulary::{Disruption, Scope, TakesEffect};
+
+use super::{Common, Done, out, place};
+use crate::{
+    plan::{Plan, Step},
+    runs::{self, Apply, Declined, Exit, Prepared},
+    store::{Store, disk::Disk},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A shipped or site playbook by name, or a file.
+    pub playbook: String,
+    /// The network interface.
+    #[arg(long, value_name = "IF")]
+    pub nic: String,
+    /// The reflector that a run would measure against; part of the plan's digest.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub peer: Option<String>,
+    /// Allow steps that drop the link of the NIC by which this host is reached.
+    #[arg(long)]
+    pub allow_management: bool,
+}
+
+pub(super) fn run(common: &Common, args: &Args) -> Done {
+    let request = Apply {
+        playbook: place::playbook(common, &args.playbook)?,
+        nic: args.nic.clone(),
+        peer: args.peer.clone(),
+        digest: None,
+        allow_management: args.allow_management,
+        force: false,
+        session: place::session(),
+    };
+    let host = place::machine()?;
+    let prepared = runs::prepare(&host, &request)?;
+    let kept = keep(common, &prepared.plan);
+    if common.json {
+        out::json(&document(&prepared));
+    } else {
+        print(&prepared);
+        if let Err(fault) = &kept {
+            out::remark(&format!("note      the plan was not stored: {fault}"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The plan that was stored under this digest (or a unique prefix of it).
+pub(super) fn stored(common: &Common, wanted: &str) -> Result<(String, Plan), Declined> {
+    let hex = wanted.trim_start_matches("sha256:");
+    let wrong = |why: String| Declined::new(Exit::Wrong, "plan", why);
+    if hex.len() < 8 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(wrong(format!("`{wanted}` is not a plan's digest")));
+    }
+    let disk = place::reader(common)?;
+    let name = format!("plans/{hex}.json");
+    let Some(bytes) = disk.get(&name)? else {
+        return Err(wrong(format!("no stored plan {wanted}: `nicmend plan` makes and stores one")));
+    };
+    let plan: Plan =
+        serde_json::from_slice(&bytes).map_err(|e| wrong(format!("stored plan {hex}: {e}")))?;
+    let digest = plan.digest();
+    if digest != format!("sha256:{hex}") {
+        return Err(wrong(format!("stored plan {hex} was altered: it now digests to {digest}")));
+    }
+    Ok((digest, plan))
+}
+
+/// Plans are kept so that `apply --plan` can name them; a reader without rights just prints.
+fn keep(common: &Common, plan: &Plan) -> crate::fault::Result<()> {
+    let json = serde_json::to_vec_pretty(plan).unwrap_or_default();
+    let digest = plan.digest();
+    let name = format!("plans/{}.json", digest.trim_start_matches("sha256:"));
+    Disk::mark(&common.state_dir, &name, Some(&json))
+}
+
+fn document(prepared: &Prepared) -> serde_json::Value {
+    let plan = &prepared.plan;
+    serde_json::json!({
+        "digest": plan.digest(),
+        "plan": plan,
+        "would-be-refused": prepared.refusals,
+        "nothing-to-do": plan.is_done(),
+    })
+}
+
+fn print(prepared: &Prepared) {
+    let plan = &prepared.plan;
+    out::line(&format!(
+        "plan      {} {} on {} ({}, {})",
+        plan.playbook.name, plan.playbook.version, plan.nic_name, plan.driver, plan.nic
+    ));
+    out::line(&format!("digest    {}", plan.digest()));
+    out::line(&format!("felt      {}", felt(plan.disruption)));
+    for (index, stage) in plan.stages.iter().enumerate() {
+        out::line(&format!("\nstage {}   {}", index + 1, stage.name));
+        if stage.steps.is_empty() && stage.firmware.is_none() {
+            out::line("  nothing to write");
+        }
+        stage.steps.iter().for_each(print_step);
+        if let Some(firmware) = &stage.firmware {
+            out::line(&format!("  firmware to {}: not in this version", firmware.version));
+        }
+        if !stage.disturbs.is_empty() {
+            let names: Vec<&str> = stage.disturbs.iter().map(playbooks::Name::as_str).collect();
+            out::line(&format!("  may disturb (kept and put back): {}", names.join(", ")));
+        }
+    }
+    if !plan.revert.is_empty() {
+        out::line("\nrevert, in this order");
+        plan.revert.iter().for_each(print_step);
+    }
+    section("right already", plan.already.iter().map(|(n, v)| format!("{n} = {v}")));
+    section("not on this NIC", plan.skipped.iter().map(|(n, why)| format!("{n}: {why}")));
+    section("cannot affect", plan.cannot_affect.iter().cloned());
+    let refusals = prepared.refusals.iter();
+    section("would be refused", refusals.map(ToString::to_string));
+}
+
+fn section(title: &str, lines: impl Iterator<Item = String>) {
+    let lines: Vec<String> = lines.collect();
+    if !lines.is_empty() {
+        out::line(&format!("\n{title}"));
+        lines.iter().for_each(|text| out::line(&format!("  {text}")));
+    }
+}
+
+fn print_step(step: &Step) {
+    for change in &step.batch {
+        let mut notes = vec![felt(step.disruption).to_owned()];
+        match step.takes_effect {
+            TakesEffect::Now => {}
+            TakesEffect::NewSockets => notes.push("new sockets only".to_owned()),
+            TakesEffect::Reload => notes.push("after the driver is loaded anew".to_owned()),
+        }
+        match step.scope {
+            Scope::Nic => {}
+            Scope::Device => notes.push("all ports of the device".to_owned()),
+            Scope::Netns => notes.push("whole network namespace".to_owned()),
+            Scope::Host => notes.push("whole host".to_owned()),
+        }
+        let name = change.name.as_str();
+        out::line(&format!("  {name:<32} {} -> {}  [{}]", change.from, change.to, notes.join(", ")));
+    }
+}
+
+fn felt(disruption: Disruption) -> &'static str {
+    match disruption {
+        Disruption::None => "no disruption",
+        Disruption::QueueReset => "queues stop briefly",
+        Disruption::LinkFlap => "link goes down and comes back",
+        Disruption::NicReset => "NIC resets",
+    }
+}

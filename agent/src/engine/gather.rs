@@ -1,0 +1,193 @@
+//! Everything a plan needs to know of the machine, read through the door in one go.
+
+use std::{collections::BTreeMap, path::Path};
+
+use playbooks::{Name, Playbook, Value, Wanted};
+
+use crate::{
+    fault::{Kind, Result},
+    host::{Host, Nic, NicId, nic},
+    plan::{Facts, HostId},
+    setting::{Current, SETTINGS, family_of},
+    settings::cpus::{self, Share},
+};
+
+/// Reads what planning this playbook on this NIC needs. Changes nothing.
+pub fn facts(
+    host: &dyn Host,
+    nic_name: &str,
+    playbook: &Playbook,
+    firmware: Option<String>,
+) -> Result<Facts> {
+    let nic = nic::find(host, nic_name)?;
+    let wanted: Vec<&Name> =
+        playbook.stages.iter().flat_map(|s| &s.settings).map(|(name, _)| name).collect();
+    let mut families: Vec<&str> = wanted.iter().map(|name| name.family()).collect();
+    for name in &wanted {
+        if let Ok(family) = family_of(name) {
+            // A disturbed setting is given by its family or by its full name.
+            families.extend(family.disturbs(&nic, name).iter().map(|d| head(d)));
+        }
+    }
+    let (mut settings, mut unsupported) = (BTreeMap::new(), BTreeMap::new());
+    for family in SETTINGS.iter().filter(|family| families.contains(&family.name())) {
+        for readings in family.survey(host, std::slice::from_ref(&nic)) {
+            settings.extend(readings.supported);
+            unsupported.extend(readings.unsupported);
+        }
+    }
+    settle_doubts(host, &nic, &wanted, &families, &mut settings, &mut unsupported)?;
+    let mut resolved = Vec::with_capacity(playbook.stages.len());
+    let mut queues = Queues::of(&settings);
+    for stage in &playbook.stages {
+        let mut row: Vec<(Name, Result<Value, String>)> = Vec::new();
+        for (name, wanted) in &stage.settings {
+            let value = resolve(host, &nic, name, wanted, &settings, &unsupported);
+            if let (Ok(value), "channels.combined") = (&value, name.as_str()) {
+                queues.then = value.as_number().unwrap_or(queues.then);
+            }
+            row.push((name.clone(), value));
+        }
+        for ((name, wanted), (_, value)) in stage.settings.iter().zip(&mut row) {
+            if let Some(lists) = queues.deal(host, &nic, name, wanted, &settings) {
+                *value = lists;
+            }
+        }
+        resolved.push(row);
+    }
+    let host = host_id(host, &nic);
+    Ok(Facts { host, nic, firmware, settings, unsupported, resolved })
+}
+
+/// How many queues there are, and how many there will be when the playbook has changed the channels:
+/// CPUs are dealt to the queues that are there when the lists are written.
+struct Queues {
+    now: u64,
+    then: u64,
+}
+
+impl Queues {
+    fn of(settings: &BTreeMap<Name, Current>) -> Queues {
+        let combined = settings.iter().find(|(name, _)| name.as_str() == "channels.combined");
+        let now = combined.and_then(|(_, current)| current.value.as_number()).unwrap_or(0);
+        Queues { now, then: now }
+    }
+
+    /// The lists of a per-queue setting for the coming number of queues, where that is another one.
+    fn deal(
+        &self,
+        host: &dyn Host,
+        nic: &Nic,
+        name: &Name,
+        wanted: &Wanted,
+        settings: &BTreeMap<Name, Current>,
+    ) -> Option<Result<Value, String>> {
+        let per_queue = matches!(name.family(), "irq" | "xps" | "rps");
+        let Some(Value::Texts(lists)) = settings.get(name).map(|current| &current.value) else {
+            return None;
+        };
+        if !per_queue || self.then == self.now || lists.len() as u64 != self.now {
+            return None;
+        }
+        let numbers: Vec<u32> = (0..u32::try_from(self.then).unwrap_or(0)).collect();
+        match cpus::share(host, nic, wanted, &format!("deal CPUs for {name}")) {
+            Ok(Share::Dealt(cpus)) => Some(Ok(Value::Texts(cpus.deal(&numbers)))),
+            Ok(Share::Each(_) | Share::Default) => None,
+            Err(fault) => Some(Err(fault.cause)),
+        }
+    }
+}
+
+/// A survey says in words why a setting is not there. Where the plan depends on it, "the driver has
+/// none" must be told from "it could not be read just now": a disturbed setting that was taken for
+/// absent would not be put back. A playbook may also name what a survey does not list.
+fn settle_doubts(
+    host: &dyn Host,
+    nic: &Nic,
+    wanted: &[&Name],
+    families: &[&str],
+    settings: &mut BTreeMap<Name, Current>,
+    unsupported: &mut BTreeMap<Name, String>,
+) -> Result<()> {
+    let fixed = playbooks::vocabulary::SETTINGS.iter().map(|row| row.name);
+    let of_interest = fixed
+        .filter(|name| families.contains(&head(name)) && !name.ends_with(".*"))
+        .filter_map(|name| Name::try_from(name).ok());
+    let named = wanted.iter().map(|name| (*name).clone());
+    let listed = unsupported.keys().filter(|n| families.contains(&n.family())).cloned();
+    let doubts: std::collections::BTreeSet<Name> =
+        of_interest.chain(named).chain(listed).filter(|n| !settings.contains_key(n)).collect();
+    for name in doubts {
+        match read_one(host, nic, &name) {
+            Ok(current) => {
+                unsupported.remove(&name);
+                settings.insert(name, current);
+            }
+            Err(fault) if fault.kind == Kind::Unsupported => {
+                unsupported.entry(name).or_insert(fault.cause);
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(())
+}
+
+fn head(setting: &str) -> &str {
+    setting.split_once('.').map_or(setting, |(family, _)| family)
+}
+
+fn read_one(host: &dyn Host, nic: &Nic, name: &Name) -> Result<Current> {
+    let names = [name.clone()];
+    let mut read = family_of(name)?.read(host, nic, &names);
+    read.pop().unwrap_or_else(|| {
+        Err(crate::fault::Fault::new(
+            crate::fault::Kind::Malformed,
+            format!("read {name} on {}", nic.name),
+            "no answer",
+        ))
+    })
+}
+
+fn resolve(
+    host: &dyn Host,
+    nic: &Nic,
+    name: &Name,
+    wanted: &Wanted,
+    settings: &BTreeMap<Name, Current>,
+    unsupported: &BTreeMap<Name, String>,
+) -> Result<Value, String> {
+    let Some(current) = settings.get(name) else {
+        let why = unsupported.get(name).cloned();
+        return Err(why.unwrap_or_else(|| "this NIC does not have it".to_owned()));
+    };
+    let family = family_of(name).map_err(|fault| fault.cause)?;
+    let value = family.resolve(host, nic, name, wanted, current).map_err(|fault| fault.cause)?;
+    match &current.fixed {
+        Some(why) if current.value != value => Err(why.clone()),
+        Some(_) | None => Ok(value),
+    }
+}
+
+/// Which host this is, and which network namespace of it.
+pub fn host_id(host: &dyn Host, nic: &Nic) -> HostId {
+    let line = |path: &str| {
+        host.read(Path::new(path)).map(|text| text.trim().to_owned()).unwrap_or_default()
+    };
+    let netns = match &nic.id {
+        NicId::Virtual { netns, .. } => *netns,
+        NicId::Pci { .. } => netns(host),
+    };
+    HostId {
+        name: line("/proc/sys/kernel/hostname"),
+        machine: line("/etc/machine-id"),
+        kernel: line("/proc/sys/kernel/osrelease"),
+        netns,
+    }
+}
+
+/// The inode of the network namespace we are in: `net:[4026531840]` is how the kernel names it.
+pub fn netns(host: &dyn Host) -> u64 {
+    let link = host.target(Path::new("/proc/thread-self/ns/net")).unwrap_or_default();
+    let digits: String = link.chars().filter(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or(0)
+}

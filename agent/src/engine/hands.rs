@@ -1,0 +1,119 @@
+//! Reading and writing settings for a run: fenced, on the right NIC, read back.
+
+use playbooks::{Name, Value};
+
+use super::{Engine, Telling};
+use crate::{
+    fault::{Fault, Kind, Result},
+    host::{Nic, NicId, nic},
+    log::ReadBack,
+    plan::Step,
+    run::{Event, Run},
+    setting::family_of,
+};
+
+impl Engine<'_> {
+    pub(super) fn write(&mut self, run: &mut Run, step: &Step) -> Event {
+        let what: Vec<String> =
+            step.batch.iter().map(|c| format!("{} {} -> {}", c.name, c.from, c.to)).collect();
+        (self.tell)(&Telling::Writing { what: what.join(", ") });
+        let before = self.host.now().mono_ns;
+        let failed = self.write_fenced(run, step).err();
+        let names: Vec<Name> = step.batch.iter().map(|change| change.name.clone()).collect();
+        let values = self.read(run, &names);
+        let nanoseconds = self.host.now().mono_ns.saturating_sub(before);
+        let mut results = Vec::new();
+        for (change, (name, read)) in step.batch.iter().zip(values) {
+            let (got, fault) = match read {
+                Ok(value) => (Some(value), None),
+                Err(fault) => (None, Some(fault.to_string())),
+            };
+            results.push(ReadBack { name, asked: change.to.clone(), got, fault });
+        }
+        Event::Wrote { failed, results, nanoseconds }
+    }
+
+    fn write_fenced(&mut self, run: &mut Run, step: &Step) -> Result<()> {
+        self.fence(run)?;
+        self.recognise(run)?;
+        let Some(first) = step.batch.first() else { return Ok(()) };
+        let family = family_of(&first.name)?;
+        family.write(self.host, &run.nic, &step.batch)
+    }
+
+    /// A writer that has been replaced may not write. On the way back an unreadable epoch is no
+    /// reason to stop: reverting never waits for a disk, and whoever takes the epoch kills us first.
+    fn fence(&self, run: &Run) -> Result<()> {
+        match self.store.epoch() {
+            Ok(epoch) if epoch == self.epoch => Ok(()),
+            Ok(epoch) => {
+                let cause = format!("epoch {epoch} has taken over from {}", self.epoch);
+                Err(Fault::new(Kind::Denied, format!("write for run {}", self.id), cause))
+            }
+            Err(_) if run.is_returning() => Ok(()),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Each setting as it is now, on the NIC that the run is about and no other.
+    pub(super) fn read(&mut self, run: &mut Run, names: &[Name]) -> Vec<(Name, Result<Value>)> {
+        if let Err(fault) = self.recognise(run) {
+            return names.iter().map(|name| (name.clone(), Err(fault.clone()))).collect();
+        }
+        read_values(self.host, &run.nic, names)
+    }
+
+    /// The NIC under its name must be the NIC. On the way back one that was renamed is found again by
+    /// its identity; on the way forward it is refused.
+    fn recognise(&self, run: &mut Run) -> Result<()> {
+        let cause = match nic::find(self.host, &run.nic.name) {
+            Ok(found) if found.id == run.nic.id => {
+                run.nic.ifindex = found.ifindex;
+                return Ok(());
+            }
+            Ok(found) => format!("{} is now {}", run.nic.name, found.id),
+            Err(fault) => fault.to_string(),
+        };
+        if run.is_returning()
+            && let Some(found) = by_id(self.host, &run.nic.id)
+        {
+            run.nic.name = found.name;
+            run.nic.ifindex = found.ifindex;
+            return Ok(());
+        }
+        Err(Fault::new(Kind::Gone, format!("find the NIC {}", run.nic.id), cause))
+    }
+}
+
+/// The NIC with this identity, under whatever name, in this network namespace.
+pub(super) fn by_id(host: &dyn crate::host::Host, id: &NicId) -> Option<Nic> {
+    nic::all(host).ok()?.into_iter().find(|nic| nic.id == *id)
+}
+
+/// Reads settings of several families, family by family, in the order asked.
+pub(super) fn read_values(
+    host: &dyn crate::host::Host,
+    nic: &Nic,
+    names: &[Name],
+) -> Vec<(Name, Result<Value>)> {
+    let mut values: Vec<(Name, Result<Value>)> = Vec::with_capacity(names.len());
+    let mut rest = names;
+    while let Some(first) = rest.first() {
+        let same = |n: &Name| n.family() == first.family();
+        let end = rest.iter().position(|n| !same(n)).unwrap_or(rest.len());
+        let (group, tail) = rest.split_at(end);
+        rest = tail;
+        match family_of(first) {
+            Ok(family) => {
+                let read = family.read(host, nic, group);
+                values.extend(group.iter().cloned().zip(
+                    read.into_iter().map(|current| current.map(|current| current.value)),
+                ));
+            }
+            Err(fault) => {
+                values.extend(group.iter().map(|name| (name.clone(), Err(fault.clone()))));
+            }
+        }
+    }
+    values
+}

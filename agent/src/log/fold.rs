@@ -1,0 +1,250 @@
+//! Entries to history: which runs there were, how each ended, who owns which setting.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use playbooks::{Name, Value, vocabulary::Scope};
+use serde::Serialize;
+
+use super::fact::{Entry, Fact, Foreign, Kept};
+use crate::{
+    fault::Result,
+    host::{NicId, Now},
+    verdict::Verdict,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    Running,
+    Committed,
+    Reverted,
+    Refused,
+    Stuck,
+}
+
+/// One run, as the log tells it.
+#[derive(Debug, Clone)]
+pub struct RunRecord {
+    pub id: String,
+    pub state: RunState,
+    pub plan: String,
+    pub playbook: String,
+    pub nic: NicId,
+    pub nic_name: String,
+    pub netns: u64,
+    pub peer: Option<String>,
+    pub uid: u32,
+    pub started: Now,
+    pub ended: Option<Now>,
+    /// Why it ended so: the criterion, the refusal, the operator's word.
+    pub why: String,
+    /// The rule that refused it, where one did.
+    pub rule: String,
+    /// Every key that may have been changed, with the value before the run's first write to it.
+    pub originals: Vec<Kept>,
+    /// What we last left (or meant to leave) in each key that we wrote.
+    pub written: BTreeMap<Name, Value>,
+    /// Every value that the run wrote, meant to write or was given back, by key.
+    pub ours: BTreeMap<Name, BTreeSet<Value>>,
+    /// Verdicts by stage.
+    pub verdicts: Vec<(usize, Verdict)>,
+    pub foreign: Vec<Foreign>,
+    /// What a person must do by hand, where the run is stuck.
+    pub by_hand: Vec<String>,
+    /// The run's own entries, in order.
+    pub entries: Vec<Entry>,
+}
+
+impl RunRecord {
+    /// Whether anything of it may still be in force though it did not commit.
+    pub fn unfinished(&self) -> bool {
+        match self.state {
+            RunState::Running | RunState::Stuck => true,
+            RunState::Committed | RunState::Reverted | RunState::Refused => false,
+        }
+    }
+
+    /// The settings that this run left at another value than it found.
+    pub fn changed(&self) -> impl Iterator<Item = &Name> {
+        let original = |name: &Name| self.originals.iter().find(|kept| kept.name == *name);
+        self.written
+            .iter()
+            .filter(move |(name, value)| original(name).is_some_and(|k| k.original != **value))
+            .map(|(name, _)| name)
+    }
+
+    /// The name of a key across NICs and namespaces: who owns `ring.rx` of which NIC.
+    pub fn key(&self, name: &Name) -> String {
+        key(&self.nic, self.netns, name)
+    }
+}
+
+/// A setting's full key: its scope's subject and its name.
+pub fn key(nic: &NicId, netns: u64, name: &Name) -> String {
+    match name.setting().scope {
+        Scope::Nic | Scope::Device => format!("{nic}/{name}"),
+        Scope::Netns => format!("netns/{netns}/{name}"),
+        Scope::Host => format!("host/{name}"),
+    }
+}
+
+/// Everything the log says so far.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Oldest first.
+    pub runs: Vec<RunRecord>,
+    /// Entries in the log: the next one's `seq`.
+    pub length: u64,
+}
+
+impl History {
+    pub fn fold(entries: &[Vec<u8>]) -> Result<History> {
+        let mut history = History::default();
+        for (seq, bytes) in (0_u64..).zip(entries) {
+            history.add(Entry::decode(bytes, seq)?);
+        }
+        Ok(history)
+    }
+
+    /// The run with this id or unique prefix of one, or `last`.
+    pub fn find(&self, wanted: &str) -> Result<&RunRecord, String> {
+        if wanted == "last" {
+            return self.runs.last().ok_or_else(|| "there are no runs yet".to_owned());
+        }
+        let hits: Vec<&RunRecord> =
+            self.runs.iter().filter(|run| run.id.starts_with(wanted)).collect();
+        match hits.as_slice() {
+            [one] => Ok(one),
+            [] => Err(format!("no run `{wanted}`: `nicmend runs` lists them")),
+            many => Err(format!("`{wanted}` begins the ids of {} runs; give more of it", many.len())),
+        }
+    }
+
+    /// The committed run that wrote this key last, if it is still in force.
+    pub fn owner(&self, full_key: &str) -> Option<&RunRecord> {
+        self.runs.iter().rev().find(|run| {
+            run.state == RunState::Committed
+                && run.changed().any(|name| run.key(name) == full_key)
+        })
+    }
+
+    fn add(&mut self, entry: Entry) {
+        self.length += 1;
+        let Some(id) = entry.run.clone() else { return };
+        if let Fact::Begun { plan, playbook, nic, nic_name, netns, peer, uid } = &entry.fact {
+            self.runs.push(RunRecord {
+                id,
+                state: RunState::Running,
+                plan: plan.clone(),
+                playbook: playbook.clone(),
+                nic: nic.clone(),
+                nic_name: nic_name.clone(),
+                netns: *netns,
+                peer: peer.clone(),
+                uid: *uid,
+                started: entry.at.clone(),
+                ended: None,
+                why: String::new(),
+                rule: String::new(),
+                originals: Vec::new(),
+                written: BTreeMap::new(),
+                ours: BTreeMap::new(),
+                verdicts: Vec::new(),
+                foreign: Vec::new(),
+                by_hand: Vec::new(),
+                entries: vec![entry],
+            });
+            return;
+        }
+        // Looked up from the end: entries belong to the newest runs.
+        if let Some(run) = self.runs.iter_mut().rev().find(|run| run.id == id) {
+            apply(run, &entry);
+            run.entries.push(entry);
+        }
+    }
+}
+
+fn apply(run: &mut RunRecord, entry: &Entry) {
+    let end = |run: &mut RunRecord, state: RunState, why: &str| {
+        run.state = state;
+        run.why = why.to_owned();
+        run.ended = Some(entry.at.clone());
+    };
+    match &entry.fact {
+        Fact::Intent { stage: _, steps, disturbed } => {
+            let changes = steps.iter().flat_map(|step| &step.batch);
+            for change in changes {
+                remember(run, &change.name, &change.from);
+                own(run, &change.name, &change.from);
+                own(run, &change.name, &change.to);
+                run.written.insert(change.name.clone(), change.to.clone());
+            }
+            for kept in disturbed {
+                remember(run, &kept.name, &kept.original);
+            }
+        }
+        Fact::Wrote { stage: _, results, nanoseconds: _ } => {
+            // What the driver made of the value is what we left there.
+            for back in results {
+                if let (Some(got), true) = (&back.got, run.written.contains_key(&back.name)) {
+                    own(run, &back.name, got);
+                    run.written.insert(back.name.clone(), got.clone());
+                }
+            }
+        }
+        Fact::Restored { results } => {
+            for back in results {
+                if let Some(got) = &back.got {
+                    own(run, &back.name, got);
+                    run.written.insert(back.name.clone(), got.clone());
+                }
+            }
+        }
+        Fact::Judged { stage, evidence: _, verdict } => {
+            run.verdicts.push((*stage, (**verdict).clone()));
+        }
+        Fact::ForeignChange { changes } => run.foreign.extend(changes.iter().cloned()),
+        Fact::Reverting { why } => {
+            run.state = RunState::Running;
+            run.why.clone_from(why);
+            run.ended = None;
+        }
+        Fact::Committed { stages: _, why } => end(run, RunState::Committed, why),
+        Fact::Reverted { why, proof, foreign } => {
+            for back in proof {
+                if let (Some(got), true) = (&back.got, run.written.contains_key(&back.name)) {
+                    run.written.insert(back.name.clone(), got.clone());
+                }
+            }
+            run.foreign.extend(foreign.iter().cloned());
+            end(run, RunState::Reverted, why);
+        }
+        Fact::Stuck { why, left: _, by_hand } => {
+            run.by_hand.clone_from(by_hand);
+            end(run, RunState::Stuck, why);
+        }
+        Fact::Refused { rule, why } => {
+            run.rule.clone_from(rule);
+            end(run, RunState::Refused, why);
+        }
+        Fact::Begun { .. }
+        | Fact::Opened { .. }
+        | Fact::Mended { .. }
+        | Fact::Baseline { .. }
+        | Fact::WriteFailed { .. }
+        | Fact::PutBack { .. }
+        | Fact::Frozen { .. }
+        | Fact::Thawed { .. } => {}
+    }
+}
+
+fn own(run: &mut RunRecord, name: &Name, value: &Value) {
+    run.ours.entry(name.clone()).or_default().insert(value.clone());
+}
+
+/// The first original counts: a later stage starts from what an earlier one left.
+fn remember(run: &mut RunRecord, name: &Name, original: &Value) {
+    if !run.originals.iter().any(|kept| kept.name == *name) {
+        run.originals.push(Kept { name: name.clone(), original: original.clone() });
+    }
+}

@@ -1,0 +1,186 @@
+//! A playbook against a simulated machine, once as it should go, then failed at every step.
+//!
+//! Every host call and every store call of the run is failed or crashed, before and after it took
+//! effect; what follows is recovered; the machine must end as it was, or committed. `nicmend playbook
+//! test` shows the result to authors; the tests walk every step and seeded pairs of steps.
+
+mod machine;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+};
+
+use playbooks::Playbook;
+
+pub use machine::machine_for;
+
+use crate::{
+    engine::Telling,
+    host::{
+        Host,
+        sim::{Blow, Crash, Injection, Machine, Moment, Sim, SimMeter},
+    },
+    log::{RunRecord, RunState},
+    runs::{self, Apply, Declined, Desk, Outcome},
+    store::{
+        Store,
+        sim::SimStore,
+    },
+};
+
+/// Where a blow falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    Host,
+    Store,
+}
+
+/// One failure: at the `call`-th call through `door` since the run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fall {
+    pub door: Door,
+    pub call: u64,
+    pub moment: Moment,
+    pub blow: Blow,
+}
+
+/// What one rehearsal came to.
+#[derive(Debug, Clone)]
+pub struct Rehearsed {
+    pub ending: Ending,
+    /// The process died, and a new one recovered.
+    pub recovered: bool,
+    /// Calls made through each door, recovery included.
+    pub host_calls: u64,
+    pub store_calls: u64,
+    pub machine: Machine,
+    pub record: Option<RunRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    Ran(RunState),
+    AlreadyRight,
+    /// Declined before a run began, by this rule.
+    Declined(String),
+}
+
+/// One machine, one playbook, one seed.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    pub machine: Machine,
+    pub playbook: Playbook,
+    pub nic: String,
+    pub seed: u64,
+}
+
+/// Recoveries after which a machine that still crashes is given up: every crash is injected once.
+const LIVES: usize = 8;
+
+impl Stage {
+    /// Plays the run with these falls, recovering as often as the process dies.
+    ///
+    /// # Panics
+    /// With whatever the run itself panics with, injected crashes apart.
+    pub fn play(&self, falls: &[Fall], tell: &dyn Fn(&Telling)) -> Rehearsed {
+        let sim = Arc::new(Sim::new(self.machine.clone()));
+        let store = SimStore::new(self.seed);
+        let at = |door: Door| {
+            falls.iter().filter(move |fall| fall.door == door).map(|fall| Injection {
+                call: fall.call,
+                moment: fall.moment,
+                blow: fall.blow,
+            })
+        };
+        sim.inject(at(Door::Host));
+        store.inject(at(Door::Store));
+        let mut recovered = false;
+        let mut result = alive(|| self.apply(&sim, &store, tell));
+        for _ in 0..LIVES {
+            // A recovery that failed (a disk that did not answer) is tried again, as an agent would.
+            let again = recovered && matches!(result, Ok(Err(_)));
+            if result.is_ok() && !again {
+                break;
+            }
+            if result.is_err() {
+                sim.restart();
+                store.restart();
+            }
+            recovered = true;
+            result = alive(|| recover(&sim, &store, tell));
+        }
+        let (ending, record) = match result {
+            Ok(Ok(Some(record))) => (Ending::Ran(record.state), Some(record)),
+            Ok(Ok(None)) => (Ending::AlreadyRight, None),
+            Ok(Err(declined)) => (Ending::Declined(declined.rule), None),
+            Err(Crash { .. }) => (Ending::Declined("crashed".to_owned()), None),
+        };
+        let (host_calls, store_calls) = (sim.calls(), store.calls());
+        let machine = sim.machine();
+        Rehearsed { ending, recovered, host_calls, store_calls, machine, record }
+    }
+
+    fn apply(
+        &self,
+        sim: &Arc<Sim>,
+        store: &SimStore,
+        tell: &dyn Fn(&Telling),
+    ) -> Result<Option<RunRecord>, Declined> {
+        let mut meter = SimMeter::new(Arc::clone(sim), &self.nic, self.seed);
+        let request = Apply {
+            playbook: self.playbook.clone(),
+            nic: self.nic.clone(),
+            peer: Some("192.0.2.2:862".to_owned()),
+            digest: None,
+            allow_management: false,
+            force: false,
+            session: None,
+        };
+        at_desk(sim, store, tell, |desk| match runs::apply(desk, &request, &mut meter)? {
+            Outcome::Ran(record) => Ok(Some(*record)),
+            Outcome::AlreadyRight(_) => Ok(None),
+        })
+    }
+}
+
+/// What the next process does first. The last run's record, however it ended.
+fn recover(
+    sim: &Arc<Sim>,
+    store: &SimStore,
+    tell: &dyn Fn(&Telling),
+) -> Result<Option<RunRecord>, Declined> {
+    at_desk(sim, store, tell, |desk| {
+        runs::recover(desk)?;
+        Ok(desk.history()?.runs.last().cloned())
+    })
+}
+
+fn at_desk<T>(
+    sim: &Arc<Sim>,
+    store: &SimStore,
+    tell: &dyn Fn(&Telling),
+    act: impl FnOnce(&Desk) -> Result<T, Declined>,
+) -> Result<T, Declined> {
+    let epoch = store.epoch()?;
+    let host: &dyn Host = &**sim;
+    act(&Desk { host, store, epoch, uid: 0, stop: &|| None, tell })
+}
+
+/// Runs `act` until it returns or the simulated process dies.
+fn alive<T>(act: impl FnOnce() -> T) -> Result<T, Crash> {
+    catch_unwind(AssertUnwindSafe(act)).map_err(|payload| match payload.downcast::<Crash>() {
+        Ok(crash) => *crash,
+        Err(other) => resume_unwind(other),
+    })
+}
+
+/// Keeps injected crashes from printing a panic message; every other panic prints as ever.
+pub fn hush_injected_crashes() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.payload().downcast_ref::<Crash>().is_none() {
+            before(info);
+        }
+    }));
+}

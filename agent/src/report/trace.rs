@@ -1,0 +1,188 @@
+//! Latency over time: each window as a strip, thinned so that the fastest and the slowest packet of
+//! every column stay. A storm's period is seen here, and nowhere else.
+
+use super::{
+    Series,
+    axis::{self, Log},
+    ccdf::{self, Goal},
+    svg::{self, Anchor, Area, Frame, Svg, num},
+    text,
+};
+use crate::{measure::Sample, verdict::Criterions};
+
+/// How wide one column of a strip is, and one of its running median.
+const COLUMN: f64 = 1.5;
+const MEDIAN_COLUMN: f64 = 9.0;
+/// The height of the place above a strip where lost packets are marked.
+const LOST_HEIGHT: f64 = 12.0;
+
+/// The figure; nothing where no window has samples.
+pub(super) fn figure(series: &[Series], by: &Criterions) -> String {
+    let shown: Vec<&Series> = series.iter().filter(|one| !one.window.samples.is_empty()).collect();
+    let goals = ccdf::goals(by);
+    let Some(domain) = ccdf::domain(series, &goals).filter(|_| !shown.is_empty()) else {
+        return String::new();
+    };
+    let any_lost = shown.iter().any(|one| one.seen.lost > 0);
+    let names: Vec<&str> = shown.iter().map(|one| one.name).collect();
+    let says = format!("Latency over time in {}.", names.join(", "));
+    let caption = match any_lost {
+        false => {
+            "Latency over time: from the fastest to the slowest packet of each moment, the median as \
+             a line. Time since the window began."
+        }
+        true => {
+            "Latency over time: from the fastest to the slowest packet of each moment, the median as \
+             a line; marks in the strip above are moments with lost packets. Time since the window \
+             began."
+        }
+    };
+    svg::figure(&says, caption, |frame| {
+        let columns = shown.len().min(frame.pick(3, 2));
+        let rows = shown.len().div_ceil(columns);
+        let (height, left, gap) = (frame.pick(210.0, 170.0), frame.pick(86.0, 66.0), 14.0);
+        let room = frame.width() - left - frame.pick(52.0, 12.0) - gap * (columns - 1) as f64;
+        let width = room / columns as f64;
+        let mut svg = Svg::default();
+        for (index, one) in shown.iter().enumerate() {
+            let (row, column) = (index / columns, index % columns);
+            let from = left + column as f64 * (width + gap);
+            let top = row as f64 * height + if any_lost { 24.0 + LOST_HEIGHT } else { 24.0 };
+            let area = Area {
+                left: from,
+                right: from + width,
+                top,
+                bottom: (row + 1) as f64 * height - 30.0,
+            };
+            let strip = Strip { frame, area, any_lost, y: Log::new(domain, area.bottom, area.top) };
+            strip.draw(&mut svg, one, &goals, column == 0);
+        }
+        (svg, rows as f64 * height)
+    })
+}
+
+struct Strip {
+    frame: Frame,
+    area: Area,
+    any_lost: bool,
+    y: Log,
+}
+
+impl Strip {
+    fn draw(&self, svg: &mut Svg, one: &Series, goals: &[Goal], first: bool) {
+        let Area { left, right, top, .. } = self.area;
+        let last_due = one.window.samples.iter().map(|sample| sample.due_ns).max().unwrap_or(0);
+        let length_ns = one.window.length_ns.max(last_due.saturating_add(1)) as f64;
+        let title = top - if self.any_lost { LOST_HEIGHT + 10.0 } else { 8.0 };
+        let name: String = one.name.chars().take(((right - left) / 7.5) as usize).collect();
+        svg.text(&format!("name s{}", one.class), (left, title), Anchor::Start, &name);
+        self.grid(svg, length_ns, first);
+        let columns = self.columns(&one.window.samples, length_ns, COLUMN);
+        let (spans, lost) = self.spans(&columns);
+        svg.path(&format!("span s{}", one.class), &spans);
+        if !lost.is_empty() {
+            svg.path("lostmark", &lost);
+        }
+        let medians = self.columns(&one.window.samples, length_ns, MEDIAN_COLUMN);
+        svg.path(&format!("median s{}", one.class), &self.medians(medians));
+        for goal in goals {
+            let y = self.y.at(goal.at_most_ns);
+            svg.line("goal", (left, y), (right, y));
+        }
+    }
+
+    fn grid(&self, svg: &mut Svg, length_ns: f64, first: bool) {
+        let Area { left, right, top, bottom } = self.area;
+        svg.rect("plot", self.area);
+        for value in self.y.ticks(self.frame.pick(7, 6)) {
+            let y = self.y.at(value);
+            svg.line("grid", (left, y), (right, y));
+            if first {
+                let words = text::short_nanoseconds(value);
+                svg.text("tick", (left - 8.0, y + 4.0), Anchor::End, &words);
+            }
+        }
+        let step = axis::time_step(length_ns, ((right - left) / 58.0).max(2.0));
+        for index in 0..=(length_ns / step) as u32 {
+            let part = f64::from(index) * step / length_ns;
+            let x = left + part * (right - left);
+            svg.line("grid", (x, bottom), (x, bottom + 4.0));
+            let anchor = match part {
+                p if p < 0.04 => Anchor::Start,
+                p if p > 0.96 => Anchor::End,
+                _ => Anchor::Middle,
+            };
+            let words = text::short_nanoseconds(f64::from(index) * step);
+            svg.text("tick", (x, bottom + 17.0), anchor, &words);
+        }
+        if self.any_lost {
+            let strip = Area { top: top - LOST_HEIGHT - 3.0, bottom: top - 3.0, left, right };
+            svg.rect("plot lost", strip);
+            if first {
+                svg.text("tick", (left - 8.0, top - 5.0), Anchor::End, "lost");
+            }
+        }
+    }
+
+    /// The latencies of each column of the strip, lost ones included.
+    fn columns(&self, samples: &[Sample], length_ns: f64, width: f64) -> Vec<Vec<u64>> {
+        let Area { left, right, .. } = self.area;
+        let count = ((right - left) / width) as usize;
+        let mut columns = vec![Vec::new(); count.max(1)];
+        let last = columns.len() - 1;
+        for sample in samples {
+            let index = (sample.due_ns as f64 / length_ns * columns.len() as f64) as usize;
+            columns[index.min(last)].push(sample.latency_ns);
+        }
+        columns
+    }
+
+    /// From the fastest to the slowest of each column; and the columns in which packets were lost.
+    fn spans(&self, columns: &[Vec<u64>]) -> (String, String) {
+        let (mut spans, mut lost) = (String::new(), String::new());
+        for (index, column) in columns.iter().enumerate() {
+            let x = num(self.middle(index, columns.len()));
+            let answered = || column.iter().filter(|&&ns| ns != Sample::LOST);
+            if let (Some(&low), Some(&high)) = (answered().min(), answered().max()) {
+                let (from, to) = (num(self.y.at(low as f64)), num(self.y.at(high as f64)));
+                // A line without length and with round ends is a dot.
+                let end = if from == to { "h0".to_owned() } else { format!("V{to}") };
+                spans.push_str(&format!("M{x} {from}{end}"));
+            }
+            if column.contains(&Sample::LOST) {
+                lost.push_str(&format!(
+                    "M{x} {}v{LOST_HEIGHT}",
+                    num(self.area.top - LOST_HEIGHT - 3.0)
+                ));
+            }
+        }
+        (spans, lost)
+    }
+
+    /// Where half of a column was lost the line breaks off: there is no median to draw.
+    fn medians(&self, columns: Vec<Vec<u64>>) -> String {
+        let mut d = String::new();
+        let mut pen = 'M';
+        let count = columns.len();
+        for (index, mut column) in columns.into_iter().enumerate() {
+            if column.is_empty() {
+                continue;
+            }
+            let middle = (column.len() - 1) / 2;
+            let (_, &mut median, _) = column.select_nth_unstable(middle);
+            if median == Sample::LOST {
+                pen = 'M';
+                continue;
+            }
+            let (x, y) = (self.middle(index, count), self.y.at(median as f64));
+            d.push_str(&format!("{pen}{} {}", num(x), num(y)));
+            pen = 'L';
+        }
+        d
+    }
+
+    fn middle(&self, index: usize, count: usize) -> f64 {
+        let Area { left, right, .. } = self.area;
+        left + (index as f64 + 0.5) / count as f64 * (right - left)
+    }
+}

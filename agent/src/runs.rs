@@ -1,0 +1,162 @@
+//! Requests, from the writer's lock to the result: apply, revert, recover.
+//!
+//! The CLI calls this; the resident agent will call the same.
+
+mod begin;
+mod finish;
+
+use playbooks::Playbook;
+use serde::Serialize;
+
+use crate::{
+    engine::Telling,
+    fault::{Fault, Result},
+    host::Host,
+    inventory::NicFacts,
+    log::{Entry, Fact, History, RunRecord, RunState},
+    plan::Plan,
+    run::End,
+    store::Store,
+};
+
+pub use begin::{Apply, Prepared, apply, prepare};
+pub use finish::{recover, revert};
+
+/// The exit codes of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exit {
+    Done = 0,
+    Failed = 1,
+    Wrong = 2,
+    Reverted = 3,
+    Refused = 4,
+    Stuck = 5,
+}
+
+/// Why a request ended without a run of its own.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{why}")]
+pub struct Declined {
+    pub exit: Exit,
+    /// The rule, guard or check that decided.
+    pub rule: String,
+    pub why: String,
+}
+
+impl Declined {
+    pub fn new(exit: Exit, rule: &str, why: impl Into<String>) -> Declined {
+        Declined { exit, rule: rule.to_owned(), why: why.into() }
+    }
+}
+
+impl From<Fault> for Declined {
+    fn from(fault: Fault) -> Declined {
+        Declined::new(Exit::Failed, "machine", fault.to_string())
+    }
+}
+
+/// What a request works with: one machine, one disk, one writer's epoch.
+pub struct Desk<'a> {
+    pub host: &'a dyn Host,
+    pub store: &'a dyn Store,
+    /// The epoch under which the writer's lock was taken.
+    pub epoch: u64,
+    /// Who asks.
+    pub uid: u32,
+    pub stop: &'a dyn Fn() -> Option<String>,
+    pub tell: &'a dyn Fn(&Telling),
+}
+
+/// What came of a request that touched, or might have touched, the machine.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Everything was right already: there was nothing to write.
+    AlreadyRight(Box<Plan>),
+    Ran(Box<RunRecord>),
+}
+
+impl Desk<'_> {
+    /// Everything the log says now.
+    pub fn history(&self) -> Result<History> {
+        History::fold(&self.store.entries()?)
+    }
+
+    /// Says facts outside any engine: the beginning of a run, a freeze.
+    pub fn say(&self, run: Option<&str>, facts: Vec<Fact>) -> Result<()> {
+        let mut seq = self.store.entries()?.len() as u64;
+        let at = self.host.now();
+        let mut entries = Vec::with_capacity(facts.len());
+        for fact in facts {
+            let run = run.map(str::to_owned);
+            let entry = Entry { v: 1, seq, at: at.clone(), epoch: self.epoch, run, fact };
+            entries.push(entry.encode()?);
+            seq += 1;
+        }
+        self.store.append(&entries)
+    }
+
+    /// The run as the log tells it. If the disk failed at the end, as the engine knows it.
+    fn told(&self, begun: RunRecord, end: &End) -> RunRecord {
+        let found = self.history().ok().and_then(|h| h.find(&begun.id).ok().cloned());
+        let mut record = found.unwrap_or(begun);
+        record.state = end.state;
+        record.why.clone_from(&end.why);
+        record.by_hand.clone_from(&end.by_hand);
+        if record.ended.is_none() {
+            record.ended = Some(self.host.now());
+        }
+        record
+    }
+}
+
+/// The exit code that a run's end comes to.
+pub fn exit_of(record: &RunRecord) -> Exit {
+    match record.state {
+        RunState::Committed => Exit::Done,
+        RunState::Reverted => Exit::Reverted,
+        RunState::Stuck => Exit::Stuck,
+        RunState::Running => Exit::Failed,
+        RunState::Refused => match record.rule.as_str() {
+            "stopped" => Exit::Reverted,
+            "settle" | "baseline" | "log" | "defect" => Exit::Failed,
+            _ => Exit::Refused,
+        },
+    }
+}
+
+/// Whether a playbook is meant for this NIC; in words where it is not, or where nobody knows.
+pub fn applies(playbook: &Playbook, nic: &NicFacts) -> Result<(), String> {
+    use playbooks::applies::{Match, driver_matches, kernel_matches, model_matches};
+    let asked = &playbook.applies_to;
+    let base = Some(nic.kernel_base.as_str()).filter(|base| *base != "unknown");
+    let answers = [
+        driver_matches(&asked.driver, &nic.driver),
+        model_matches(&asked.model, nic.model.as_deref()),
+        asked.kernel.as_deref().map_or(Match::Yes, |range| kernel_matches(range, base)),
+        asked.firmware.as_deref().map_or(Match::Yes, |range| firmware_matches(range, nic)),
+    ];
+    answers.into_iter().try_for_each(|answer| match answer {
+        Match::Yes => Ok(()),
+        Match::No(why) | Match::Unknown(why) => Err(why),
+    })
+}
+
+/// mlx5 numbers its firmware `22.43.3608`, so a range can be held against it as numbers. What another
+/// driver's version string means is not known here, and unknown is no match.
+fn firmware_matches(range: &str, nic: &NicFacts) -> playbooks::applies::Match {
+    use playbooks::applies::{Match, kernel_matches};
+    let Some(running) = nic.firmware.running.as_deref() else {
+        return Match::Unknown(format!("{} does not tell its firmware version", nic.name));
+    };
+    if nic.driver != "mlx5_core" {
+        let why = format!("how {} orders firmware versions ({running}) is not known", nic.driver);
+        return Match::Unknown(why);
+    }
+    let numbers = running.split_whitespace().next().unwrap_or_default();
+    match kernel_matches(range, Some(numbers)) {
+        Match::Yes => Match::Yes,
+        Match::No(_) => Match::No(format!("firmware {running} is not within {range}")),
+        Match::Unknown(_) => Match::Unknown(format!("firmware version {running} is not numbers")),
+    }
+}

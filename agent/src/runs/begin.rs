@@ -1,0 +1,250 @@
+//! From a playbook to a run: plan, refuse what may not be, make the undo script, drive.
+
+use playbooks::{Playbook, vocabulary::Disruption};
+use policy::{Refusal, Ruling, management::Consent};
+use sha2::{Digest, Sha256};
+
+use super::{Declined, Desk, Exit, Outcome, finish};
+use crate::{
+    engine::{Bench, Engine, gather},
+    fault::{Kind, Result},
+    host::{Host, Nic, nic},
+    inventory,
+    log::{Fact, RunRecord, RunState},
+    measure::Meter,
+    plan::{Facts, Plan, Unplannable},
+    run::{Allowance, Event, Run},
+    verdict::Criterions,
+};
+
+/// What an operator asks for.
+#[derive(Debug, Clone)]
+pub struct Apply {
+    pub playbook: Playbook,
+    pub nic: String,
+    pub peer: Option<String>,
+    /// The digest of an approved plan, where one is named: anything else is stale.
+    pub digest: Option<String>,
+    pub allow_management: bool,
+    pub force: bool,
+    /// The operator's own session, by its local address, so that it is not cut off.
+    pub session: Option<String>,
+}
+
+/// A plan with all that was learnt on the way.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub plan: Plan,
+    pub facts: Facts,
+    /// What `apply` would refuse, each with its rule and what would satisfy it.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Plans. Changes nothing and needs no lock.
+pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
+    let inventory = inventory::take(host, Some(&request.nic)).map_err(|fault| {
+        let exit = if fault.kind == Kind::Gone { Exit::Wrong } else { Exit::Failed };
+        Declined::new(exit, "nic", fault.to_string())
+    })?;
+    let Some(subject) = inventory.nic(&request.nic) else {
+        return Err(Declined::new(Exit::Wrong, "nic", format!("no NIC {}", request.nic)));
+    };
+    super::applies(&request.playbook, subject).map_err(|why| {
+        let words = format!("playbook {} is not for {}: {why}", request.playbook.name, request.nic);
+        Declined::new(Exit::Wrong, "applies-to", words)
+    })?;
+    permitted(&request.playbook)?;
+    let firmware = subject.firmware.running.clone();
+    let facts = gather::facts(host, &subject.name, &request.playbook, firmware)?;
+    let plan = Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
+        Unplannable::NotForThisNic(_) | Unplannable::NoStepApplies { .. } => {
+            Declined::new(Exit::Wrong, "no-step-applies", e.to_string())
+        }
+    })?;
+    let refusals = refusals(host, &facts.nic, &plan, request)?;
+    Ok(Prepared { plan, facts, refusals })
+}
+
+/// Kernel parameters that a playbook may not set, whatever the NIC.
+fn permitted(playbook: &Playbook) -> Result<(), Declined> {
+    let names = playbook.stages.iter().flat_map(|stage| &stage.settings).map(|(name, _)| name);
+    for name in names.filter(|name| name.family() == "sysctl") {
+        policy::sysctl::permit(name.rest(), &[]).map_err(|refusal| {
+            Declined::new(Exit::Refused, refusal.rule, refusal.to_string())
+        })?;
+    }
+    Ok(())
+}
+
+/// Who else needs this NIC: nobody knows is no permission.
+fn refusals(host: &dyn Host, nic: &Nic, plan: &Plan, request: &Apply) -> Result<Vec<Refusal>> {
+    if plan.disruption < Disruption::LinkFlap {
+        return Ok(Vec::new());
+    }
+    let facts = inventory::management(host, nic, request.session.as_deref())?;
+    let consent =
+        if request.allow_management { Consent::AllowManagement } else { Consent::None };
+    Ok(match policy::management::judge(&nic.name, &facts.duties, plan.disruption, consent) {
+        Ruling::Allowed => Vec::new(),
+        Ruling::Refused(refusal) => vec![refusal],
+    })
+}
+
+/// The whole run. `meter` is opened by the caller, in the namespace and on the NIC it is about.
+pub fn apply(desk: &Desk, request: &Apply, meter: &mut dyn Meter) -> Result<Outcome, Declined> {
+    finish::recover_all(desk)?;
+    if let Some(why) = desk.store.get("frozen")? {
+        let why = String::from_utf8_lossy(&why).trim().to_owned();
+        let words = format!("this host is frozen ({why}); `nicmend thaw` lifts it");
+        return Err(Declined::new(Exit::Refused, "frozen", words));
+    }
+    let prepared = prepare(desk.host, request)?;
+    let (plan, digest) = (&prepared.plan, prepared.plan.digest());
+    if let Some(approved) = &request.digest
+        && *approved != digest
+    {
+        let words = format!("stale plan: {approved} was approved, this host now gives {digest}");
+        return Err(Declined::new(Exit::Refused, "stale-plan", words));
+    }
+    if plan.stages.iter().any(|stage| stage.firmware.is_some()) {
+        let words = "firmware stages are not supported in this version; nothing was touched";
+        return Err(Declined::new(Exit::Wrong, "firmware", words));
+    }
+    if plan.is_done() {
+        return Ok(Outcome::AlreadyRight(Box::new(prepared.plan)));
+    }
+    owned_by_another(desk, plan)?;
+    let begun = begin(desk, &prepared, &digest)?;
+    if let Some(refusal) = prepared.refusals.first() {
+        let (rule, why) = (refusal.rule.to_owned(), refusal.to_string());
+        desk.say(Some(&begun.id), vec![Fact::Refused { rule: rule.clone(), why: why.clone() }])?;
+        desk.store.sync()?;
+        return Err(Declined::new(Exit::Refused, &rule, why));
+    }
+    drive(desk, request, prepared, begun, meter)
+}
+
+/// Makes everything durable that a stranger would need if we died at the first write.
+fn begin(desk: &Desk, prepared: &Prepared, digest: &str) -> Result<RunRecord, Declined> {
+    let plan = &prepared.plan;
+    let id = run_id(desk, digest);
+    let json = serde_json::to_vec_pretty(plan)
+        .map_err(|e| Declined::new(Exit::Failed, "plan", format!("store the plan: {e}")))?;
+    let hex = digest.trim_start_matches("sha256:");
+    desk.store.put(&format!("plans/{hex}.json"), &json)?;
+    let script = undo_script(&id, plan, &prepared.facts.nic);
+    desk.store.put(&format!("runs/{id}/undo.sh"), script.as_bytes())?;
+    let begun = Fact::Begun {
+        plan: digest.to_owned(),
+        playbook: format!("{} {}", plan.playbook.name, plan.playbook.version),
+        nic: plan.nic.clone(),
+        nic_name: plan.nic_name.clone(),
+        netns: plan.host.netns,
+        peer: plan.peer.clone(),
+        uid: desk.uid,
+    };
+    desk.say(Some(&id), vec![begun])?;
+    let history = desk.history()?;
+    history.find(&id).cloned().map_err(|why| Declined::new(Exit::Failed, "log", why))
+}
+
+fn drive(
+    desk: &Desk,
+    request: &Apply,
+    prepared: Prepared,
+    begun: RunRecord,
+    meter: &mut dyn Meter,
+) -> Result<Outcome, Declined> {
+    let Prepared { plan, facts, refusals: _ } = prepared;
+    let by = Criterions {
+        objective: plan.playbook.objective.clone(),
+        guardrails: plan.playbook.guardrails.clone(),
+    };
+    let bench = Bench {
+        meter,
+        verify: plan.playbook.verify.clone(),
+        flows: 0,
+        by,
+        seed: seed_of(&plan),
+        baseline: None,
+        candidate: None,
+    };
+    let seq = desk.store.entries()?.len() as u64;
+    let mut engine = Engine {
+        host: desk.host,
+        store: desk.store,
+        id: begun.id.clone(),
+        epoch: desk.epoch,
+        seq,
+        stop: desk.stop,
+        tell: desk.tell,
+        bench: Some(bench),
+    };
+    let mut run = Run::new(plan, facts.nic, Allowance { force: request.force });
+    let end = engine.drive(&mut run, Event::Begin);
+    Ok(Outcome::Ran(Box::new(desk.told(begun, &end))))
+}
+
+/// A key that an unfinished run may have changed is not ours to write.
+fn owned_by_another(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
+    use crate::log::fold::key;
+    let history = desk.history()?;
+    let keys: Vec<String> =
+        plan.snapshot.iter().map(|kept| key(&plan.nic, plan.host.netns, &kept.name)).collect();
+    for run in history.runs.iter().filter(|run| run.unfinished()) {
+        let hit = run.originals.iter().find(|kept| keys.contains(&run.key(&kept.name)));
+        if let Some(kept) = hit {
+            let state = match run.state {
+                RunState::Stuck => "is stuck with",
+                RunState::Running
+                | RunState::Committed
+                | RunState::Reverted
+                | RunState::Refused => "is unfinished with",
+            };
+            let why = format!("run {} {state} {}; `nicmend recover` first", run.id, kept.name);
+            return Err(Declined::new(Exit::Refused, "owner", why));
+        }
+    }
+    Ok(())
+}
+
+/// `20261122T101503Z-1f3a`: sortable, short, unique on this host.
+fn run_id(desk: &Desk, digest: &str) -> String {
+    let now = desk.host.now();
+    let stamp = jiff::Timestamp::from_nanosecond(i128::from(now.utc_ns))
+        .map(|t| t.strftime("%Y%m%dT%H%M%SZ").to_string())
+        .unwrap_or_default();
+    let salt = format!("{digest} {} {} {}", now.utc_ns, now.mono_ns, desk.epoch);
+    let hash = Sha256::digest(salt.as_bytes());
+    format!("{stamp}-{:02x}{:02x}", hash[0], hash[1])
+}
+
+/// From the plan's digest, so that the same plan on the same evidence is judged the same.
+fn seed_of(plan: &Plan) -> u64 {
+    let digest = plan.digest();
+    let hex = digest.trim_start_matches("sha256:");
+    u64::from_str_radix(hex.get(..16).unwrap_or("0"), 16).unwrap_or(0)
+}
+
+/// Plain lines that a person can paste with nicmend dead.
+fn undo_script(id: &str, plan: &Plan, nic: &Nic) -> String {
+    let mut lines = vec![
+        "#!/bin/sh".to_owned(),
+        format!("# Puts back by hand what nicmend run {id} changes on {}.", plan.nic_name),
+        format!("# Playbook {} {}.", plan.playbook.name, plan.playbook.version),
+        "# Every line is what was configured before the run; `nicmend recover` does the same."
+            .to_owned(),
+    ];
+    for step in &plan.revert {
+        if let Some(family) = crate::setting::SETTINGS.iter().find(|f| f.name() == step.family) {
+            lines.extend(family.by_hand(nic, &step.batch));
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The NIC of a run, found again by what it is.
+pub(super) fn nic_of(host: &dyn Host, id: &crate::host::NicId) -> Option<Nic> {
+    nic::all(host).ok()?.into_iter().find(|nic| nic.id == *id)
+}

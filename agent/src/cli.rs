@@ -12,8 +12,8 @@ mod page;
 mod place;
 mod plan;
 mod playbook;
-//TMP pub mod probe;
-//TMP pub mod reflect;
+pub mod probe;
+pub mod reflect;
 mod runs;
 mod signals;
 mod try_out;
@@ -79,9 +79,9 @@ enum Command {
     /// Finish what a crash interrupted
     Recover(apply::RecoverArgs),
     /// Answer probes: STAMP (RFC 8762) over UDP, request and response over TCP
-    //TMP Reflect(reflect::Args),
+    Reflect(reflect::Args),
     /// Latency to a reflector now, split into sender, wire, reflector and receiver
-    //TMP Probe(probe::Args),
+    Probe(probe::Args),
     /// Recompute a verdict from evidence, or judge two recorded sample files
     //TMP Judge(judge::Args),
     /// No automatic act on this host until thawed
@@ -134,8 +134,8 @@ fn run(cli: &Cli) -> Done {
         Command::Abort(args) => abort::run(common, args),
         Command::Revert(args) => apply::revert(common, args),
         Command::Recover(args) => apply::recover(common, args),
-        //TMP Command::Reflect(args) => reflect::run(common, args),
-        //TMP Command::Probe(args) => probe::run(common, args),
+        Command::Reflect(args) => reflect::run(common, args),
+        Command::Probe(args) => probe::run(common, args),
         //TMP Command::Judge(args) => judge::run(common, args),
         Command::Freeze(args) => freeze::freeze(common, args),
         Command::Thaw => freeze::thaw(common),

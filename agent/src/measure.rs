@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod counters;
 pub mod evidence;
+pub mod histogram;
 pub mod message;
 pub mod peer;
 pub mod probe;

@@ -25,6 +25,14 @@ pub(super) fn json(value: &impl Serialize) {
     }
 }
 
+/// One line of a stream of JSON documents.
+pub(super) fn json_line(value: &impl Serialize) {
+    match serde_json::to_string(value) {
+        Ok(text) => line(&text),
+        Err(error) => remark(&format!("error: cannot print as JSON: {error}")),
+    }
+}
+
 pub(super) fn declined(common: &Common, declined: &Declined) {
     if common.json {
         json(&serde_json::json!({

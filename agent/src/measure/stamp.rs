@@ -40,7 +40,7 @@ impl Format {
         match self {
             // The fraction is rounded up, so that truncating it again gives the same nanosecond.
             Format::Ntp => {
-                let fraction = ((nanos << 32) + 999_999_999) / 1_000_000_000;
+                let fraction = (nanos << 32).div_ceil(1_000_000_000);
                 u64::from((seconds + NTP_TO_UNIX) as u32) << 32 | fraction
             }
             Format::Ptp => u64::from(seconds as u32) << 32 | nanos,

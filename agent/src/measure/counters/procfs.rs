@@ -7,9 +7,10 @@
 use crate::fault::{Fault, Kind, Result};
 
 type Parsed = Result<Vec<(String, u64)>>;
+type Parser = fn(&str) -> Parsed;
 
 /// Each file with its parser.
-pub const FILES: &[(&str, fn(&str) -> Parsed)] = &[
+pub const FILES: &[(&str, Parser)] = &[
     ("/proc/thread-self/net/snmp", snmp),
     ("/proc/thread-self/net/netstat", snmp),
     ("/proc/thread-self/net/snmp6", snmp6),

@@ -6,6 +6,10 @@ set -euo pipefail
 nicmend=$NICMEND
 here_ip=10.86.2.1 peer_ip=10.86.2.2
 
+# What nicmend kept is left in the output directory, however the case ends.
+trap 'cp -r /var/lib/nicmend "$OUT/state" 2> /dev/null || true' EXIT
+rm -rf "$OUT/state"
+
 # fail WHAT…: the case's last words.
 fail() { echo "FAIL: $*"; exit 1; }
 

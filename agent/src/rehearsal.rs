@@ -23,10 +23,7 @@ use crate::{
     },
     log::{RunRecord, RunState},
     runs::{self, Apply, Declined, Desk, Outcome},
-    store::{
-        Store,
-        sim::SimStore,
-    },
+    store::{Store, sim::SimStore},
 };
 
 /// Where a blow falls.

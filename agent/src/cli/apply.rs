@@ -182,4 +182,3 @@ pub(super) fn show(common: &Common, outcome: &Outcome) -> Done {
         }
     }
 }
-

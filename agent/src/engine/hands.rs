@@ -106,9 +106,12 @@ pub(super) fn read_values(
         match family_of(first) {
             Ok(family) => {
                 let read = family.read(host, nic, group);
-                values.extend(group.iter().cloned().zip(
-                    read.into_iter().map(|current| current.map(|current| current.value)),
-                ));
+                values.extend(
+                    group
+                        .iter()
+                        .cloned()
+                        .zip(read.into_iter().map(|current| current.map(|current| current.value))),
+                );
             }
             Err(fault) => {
                 values.extend(group.iter().map(|name| (name.clone(), Err(fault.clone()))));

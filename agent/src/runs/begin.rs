@@ -56,11 +56,12 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     permitted(&request.playbook)?;
     let firmware = subject.firmware.running.clone();
     let facts = gather::facts(host, &subject.name, &request.playbook, firmware)?;
-    let plan = Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
-        Unplannable::NotForThisNic(_) | Unplannable::NoStepApplies { .. } => {
-            Declined::new(Exit::Wrong, "no-step-applies", e.to_string())
-        }
-    })?;
+    let plan =
+        Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
+            Unplannable::NotForThisNic(_) | Unplannable::NoStepApplies { .. } => {
+                Declined::new(Exit::Wrong, "no-step-applies", e.to_string())
+            }
+        })?;
     let refusals = refusals(host, &facts.nic, &plan, request)?;
     Ok(Prepared { plan, facts, refusals })
 }
@@ -69,9 +70,8 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
 fn permitted(playbook: &Playbook) -> Result<(), Declined> {
     let names = playbook.stages.iter().flat_map(|stage| &stage.settings).map(|(name, _)| name);
     for name in names.filter(|name| name.family() == "sysctl") {
-        policy::sysctl::permit(name.rest(), &[]).map_err(|refusal| {
-            Declined::new(Exit::Refused, refusal.rule, refusal.to_string())
-        })?;
+        policy::sysctl::permit(name.rest(), &[])
+            .map_err(|refusal| Declined::new(Exit::Refused, refusal.rule, refusal.to_string()))?;
     }
     Ok(())
 }
@@ -82,8 +82,7 @@ fn refusals(host: &dyn Host, nic: &Nic, plan: &Plan, request: &Apply) -> Result<
         return Ok(Vec::new());
     }
     let facts = inventory::management(host, nic, request.session.as_deref())?;
-    let consent =
-        if request.allow_management { Consent::AllowManagement } else { Consent::None };
+    let consent = if request.allow_management { Consent::AllowManagement } else { Consent::None };
     Ok(match policy::management::judge(&nic.name, &facts.duties, plan.disruption, consent) {
         Ruling::Allowed => Vec::new(),
         Ruling::Refused(refusal) => vec![refusal],

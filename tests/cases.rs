@@ -247,3 +247,63 @@ fn fall(random: &mut Random, whole: &Rehearsed) -> Fall {
     let blow = if random.one_in(2) { Blow::Crash } else { Blow::Fail(libc::EIO) };
     Fall { door, call: random.below(calls), moment, blow }
 }
+
+/// What the planner makes of a case, a line a change: reviewed by people, compared by this test.
+#[derive(Debug, PartialEq, serde::Serialize, Deserialize)]
+struct Lines {
+    stage: String,
+    /// One list a request to the kernel.
+    requests: Vec<Vec<String>>,
+    /// Kept, and put back if the stage changes them.
+    #[serde(default)]
+    disturbs: Vec<String>,
+}
+
+fn requests(steps: &[agent::plan::Step]) -> Vec<Vec<String>> {
+    let line = |c: &Change| format!("{} {} -> {}", c.name, c.from, c.to);
+    steps.iter().map(|step| step.batch.iter().map(line).collect()).collect()
+}
+
+/// `NICMEND_BLESS=1` writes the files anew, for review in the diff.
+#[test]
+fn plans_and_reverts_are_as_written() {
+    let bless = std::env::var("NICMEND_BLESS").is_ok();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let sim = Sim::new(case.machine.clone());
+        let request = agent::runs::Apply {
+            playbook: case.playbook.clone(),
+            nic: NIC.to_owned(),
+            peer: Some("192.0.2.2:862".to_owned()),
+            digest: None,
+            allow_management: false,
+            force: false,
+            session: None,
+        };
+        let prepared = agent::runs::prepare(&sim, &request)
+            .unwrap_or_else(|declined| panic!("{}: {declined}", case.name));
+        let plan = &prepared.plan;
+        let stage = |stage: &agent::plan::PlannedStage| Lines {
+            stage: stage.name.clone(),
+            requests: requests(&stage.steps),
+            disturbs: stage.disturbs.iter().map(ToString::to_string).collect(),
+        };
+        let stages: Vec<Lines> = plan.stages.iter().map(stage).collect();
+        let revert = requests(&plan.revert);
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases").join(&case.name);
+        if bless {
+            let text = serde_saphyr::to_string(&stages).expect("plain data");
+            fs::write(folder.join("plan.yaml"), text).expect("write plan.yaml");
+            let text = serde_saphyr::to_string(&revert).expect("plain data");
+            fs::write(folder.join("revert.yaml"), text).expect("write revert.yaml");
+        }
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let written: Vec<Lines> = serde_saphyr::from_str(&read("plan.yaml")).unwrap_or_default();
+        let back: Vec<Vec<String>> =
+            serde_saphyr::from_str(&read("revert.yaml")).unwrap_or_default();
+        if written != stages || back != revert {
+            wrong.push(format!("{}: is {stages:#?}\nrevert {revert:#?}", case.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -82,6 +82,13 @@ impl RunRecord {
 
 /// A setting's full key: its scope's subject and its name.
 pub fn key(nic: &NicId, netns: u64, name: &Name) -> String {
+    // Three kernel parameters have two names here; who owns one owns the other.
+    match name.as_str() {
+        "sysctl.net.core.dev_weight" => return "host/napi.weight".to_owned(),
+        "sysctl.net.core.netdev_budget" => return "host/napi.budget".to_owned(),
+        "sysctl.net.core.netdev_budget_usecs" => return "host/napi.budget-usecs".to_owned(),
+        _ => {}
+    }
     match name.setting().scope {
         Scope::Nic | Scope::Device => format!("{nic}/{name}"),
         Scope::Netns => format!("netns/{netns}/{name}"),

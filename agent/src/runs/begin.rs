@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Declined, Desk, Exit, Outcome, finish};
 use crate::{
-    engine::{Bench, Engine, gather},
+    engine::{Bench, Engine, Telling, gather},
     fault::{Kind, Result},
     host::{Host, Nic, nic},
     inventory,
@@ -54,8 +54,7 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
         Declined::new(Exit::Wrong, "applies-to", words)
     })?;
     permitted(&request.playbook)?;
-    let firmware = subject.firmware.running.clone();
-    let facts = gather::facts(host, &subject.name, &request.playbook, firmware)?;
+    let facts = gather::facts(host, &inventory, subject, &request.playbook)?;
     let plan =
         Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
             Unplannable::NotForThisNic(_) | Unplannable::NoStepApplies { .. } => {
@@ -143,6 +142,7 @@ fn begin(desk: &Desk, prepared: &Prepared, digest: &str) -> Result<RunRecord, De
         uid: desk.uid,
     };
     desk.say(Some(&id), vec![begun])?;
+    (desk.tell)(&Telling::Begun { run: id.clone() });
     let history = desk.history()?;
     history.find(&id).cloned().map_err(|why| Declined::new(Exit::Failed, "log", why))
 }

@@ -11,6 +11,7 @@ mod facts;
 mod fingerprint;
 pub mod hazard;
 mod link;
+pub mod look;
 mod machine;
 mod management;
 mod pci;
@@ -26,7 +27,10 @@ pub use facts::{
 };
 pub use management::{ManagementFacts, management};
 
-use self::hazard::{Careful, Reach};
+use self::{
+    hazard::{Careful, Reach},
+    look::Look,
+};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Host, Nic, nic},
@@ -67,12 +71,28 @@ impl Inventory {
 /// Fails where the kernel's list of links cannot be read, or `only` is not in it (`Gone`).
 /// Everything else that fails is told in the inventory itself.
 pub fn take(host: &dyn Host, only: Option<&str>) -> Result<Inventory> {
+    let mut tries = TRIES_MAX;
+    loop {
+        tries -= 1;
+        let look = Look::new(host);
+        match nic::all(&look) {
+            Ok(all) => return describe(&look, &all, only),
+            // A NIC that goes away between being listed and being looked at (a container's, as it
+            // ends) leaves no file behind: look again.
+            Err(fault) if fault.kind == Kind::Unsupported && tries > 0 => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+}
+
+const TRIES_MAX: u32 = 4;
+
+fn describe(host: &dyn Host, all: &[Nic], only: Option<&str>) -> Result<Inventory> {
     let mut notes = Notes::default();
-    let all = nic::all(host)?;
     let links = link::dump(host, &mut notes)?;
     let (nics, reach) = match only {
-        Some(name) => (vec![choose(&all, &links, name)?], Reach::Given),
-        None => (all.clone(), Reach::Everywhere),
+        Some(name) => (vec![choose(all, &links, name)?], Reach::Given),
+        None => (all.to_vec(), Reach::Everywhere),
     };
     let careful = Careful::new(host, &nics, reach);
     let sources = Sources::read(&careful, links, &mut notes);
@@ -92,7 +112,7 @@ pub fn take(host: &dyn Host, only: Option<&str>) -> Result<Inventory> {
             devlink::describe(&sources.devices, address, &mut facts);
             queue::interrupts(host, address, &mut facts);
         }
-        facts.siblings = sources.siblings(nic, &all);
+        facts.siblings = sources.siblings(nic, all);
         (facts.settings, facts.unsupported) = (settings.supported, settings.unsupported);
         facts.skips = settings.skips;
         facts.fingerprint = fingerprint::nic(&facts);
@@ -101,24 +121,6 @@ pub fn take(host: &dyn Host, only: Option<&str>) -> Result<Inventory> {
     (machine.settings, machine.unsupported) = (surveyed.host.supported, surveyed.host.unsupported);
     let fingerprint = fingerprint::whole(&machine, &listed);
     Ok(Inventory { format: FORMAT, fingerprint, nics: listed, host: machine, notes: notes.0 })
-}
-
-/// What a playbook's `applies-to` is held against.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Subject {
-    pub nic: Nic,
-    /// `ConnectX-6 Dx`, where the device is known.
-    pub model: Option<String>,
-    /// The firmware that runs, as `ethtool -i` prints it.
-    pub firmware: Option<String>,
-}
-
-/// One NIC's identity, without its settings: a handful of reads.
-pub fn subject(host: &dyn Host, name: &str) -> Result<Subject> {
-    let nic = nic::find(host, name)?;
-    let model = nic.pci.as_deref().and_then(|address| pci::model(host, address));
-    let firmware = device::firmware(host, &nic);
-    Ok(Subject { nic, model, firmware })
 }
 
 fn choose(all: &[Nic], links: &BTreeMap<u32, link::Entry>, name: &str) -> Result<Nic> {

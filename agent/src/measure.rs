@@ -1,6 +1,23 @@
 //! Measuring: probe windows and the counters around them.
+//!
+//! - [`window`]: what a window is, and the trait that measures one
+//! - [`probe`]: the real meter: STAMP over UDP, request/response over TCP
+//! - [`reflector`]: the other end
+//! - [`counters`]: what the kernel and the NIC counted meanwhile
+//! - [`evidence`]: samples as a file
 
+pub mod clock;
+pub mod counters;
 pub mod evidence;
+pub mod histogram;
+pub mod message;
+pub mod peer;
+pub mod probe;
+pub mod quantiles;
+pub mod reflector;
+pub mod schedule;
+pub mod sockets;
+pub mod stamp;
 pub mod window;
 
 pub use window::{Meter, Sample, Window, WindowSpec};

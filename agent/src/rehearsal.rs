@@ -23,7 +23,10 @@ use crate::{
     },
     log::{RunRecord, RunState},
     runs::{self, Apply, Declined, Desk, Outcome},
-    store::sim::SimStore,
+    store::{
+        Store,
+        sim::SimStore,
+    },
 };
 
 /// Where a blow falls.
@@ -95,10 +98,17 @@ impl Stage {
         let mut recovered = false;
         let mut result = alive(|| self.apply(&sim, &store, tell));
         for _ in 0..LIVES {
-            let Err(Crash { .. }) = result else { break };
+            // A recovery that failed, or that the disk could not be told of, is walked again, as the
+            // next process would.
+            let again = recovered && matches!(&result, Ok(told) if told_open(told));
+            if result.is_ok() && !again {
+                break;
+            }
+            if result.is_err() {
+                sim.restart();
+                store.restart();
+            }
             recovered = true;
-            sim.restart();
-            store.restart();
             result = alive(|| recover(&sim, &store, tell));
         }
         let (ending, record) = match result {
@@ -135,6 +145,14 @@ impl Stage {
     }
 }
 
+fn told_open(told: &Result<Option<RunRecord>, Declined>) -> bool {
+    match told {
+        Ok(Some(record)) => record.state == RunState::Running,
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
 /// What the next process does first. The last run's record, however it ended.
 fn recover(
     sim: &Arc<Sim>,
@@ -153,7 +171,7 @@ fn at_desk<T>(
     tell: &dyn Fn(&Telling),
     act: impl FnOnce(&Desk) -> Result<T, Declined>,
 ) -> Result<T, Declined> {
-    let epoch = store.take_epoch()?;
+    let epoch = store.epoch()?;
     let host: &dyn Host = &**sim;
     act(&Desk { host, store, epoch, uid: 0, stop: &|| None, tell })
 }

@@ -84,30 +84,28 @@ impl Desk<'_> {
 
     /// Says facts outside any engine: the beginning of a run, a freeze.
     pub fn say(&self, run: Option<&str>, facts: Vec<Fact>) -> Result<()> {
-        let mut seq = self.store.entries()?.len() as u64;
+        let first = self.store.entries()?.len() as u64;
         let at = self.host.now();
         let mut entries = Vec::with_capacity(facts.len());
-        for fact in facts {
+        for (seq, fact) in (first..).zip(facts) {
             let run = run.map(str::to_owned);
             let entry = Entry { v: 1, seq, at: at.clone(), epoch: self.epoch, run, fact };
             entries.push(entry.encode()?);
-            seq += 1;
         }
         self.store.append(&entries)
     }
 
     /// The run as the log tells it. If the disk failed at the end, as the engine knows it.
-    fn told(&self, id: &str, end: &End) -> Result<RunRecord> {
-        let history = self.history()?;
-        let mut record = history.find(id).cloned().map_err(|why| {
-            Fault::new(crate::fault::Kind::Malformed, format!("read run {id} back"), why)
-        })?;
+    fn told(&self, begun: RunRecord, end: &End) -> RunRecord {
+        let found = self.history().ok().and_then(|h| h.find(&begun.id).ok().cloned());
+        let mut record = found.unwrap_or(begun);
         record.state = end.state;
         record.why.clone_from(&end.why);
+        record.by_hand.clone_from(&end.by_hand);
         if record.ended.is_none() {
             record.ended = Some(self.host.now());
         }
-        Ok(record)
+        record
     }
 }
 

@@ -1,33 +1,33 @@
 //! The setting families, one file each.
 
+mod bitset;
+mod channels;
+mod coalesce;
 pub mod cpus;
+mod disruption;
+mod eee;
+mod ethnl;
+mod feature;
 pub mod irq;
 pub mod link;
 pub mod module_param;
 pub mod napi;
 pub mod ntuple;
+mod pause;
 mod plain;
+mod private_flag;
 pub mod queues;
+mod resolve;
+mod ring;
 pub mod rps;
 pub mod rss;
 mod rxnfc;
 mod steering;
 pub mod sysctl;
-pub mod vectors;
-pub mod xps;
-mod bitset;
-mod channels;
-mod coalesce;
-mod disruption;
-mod eee;
-mod ethnl;
-mod feature;
-mod pause;
-mod private_flag;
-mod resolve;
-mod ring;
 mod tunable;
+pub mod vectors;
 mod words;
+pub mod xps;
 
 use crate::setting::Family;
 
@@ -40,6 +40,8 @@ pub static FAMILIES: &[&dyn Family] = &[
     &private_flag::PrivateFlag,
     &pause::PAUSE,
     &eee::EEE,
+    &rss::Rss,
+    &ntuple::Ntuple,
     &napi::Napi,
     &irq::Irq,
     &xps::XPS,

@@ -2,6 +2,7 @@
 //!
 //! Small on purpose, so that tests can fail or crash every call of it.
 
+pub mod bundle;
 pub mod disk;
 pub mod sim;
 

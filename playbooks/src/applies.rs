@@ -215,7 +215,7 @@ mod tests {
         for bad in [">=5.15-rc1", ">=5.15.1.1", ">=5.", ">=99999999999"] {
             assert!(kernel_range(bad).is_err(), "{bad:?} was taken");
         }
-        assert!(kernel_range(&vec![">=1"; 9].join(",")).is_err());
+        assert!(kernel_range(&[">=1"; 9].join(",")).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod coalesce;
 mod host;
+mod markdown;
 mod name;
 mod nic;
 mod row;
@@ -14,6 +15,7 @@ mod sysctl;
 
 use serde::{Deserialize, Serialize};
 
+pub use markdown::markdown;
 pub(crate) use name::closest;
 pub use name::{Name, UnknownName, nearest};
 

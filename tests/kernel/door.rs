@@ -1,5 +1,8 @@
 //! The real door on a real kernel: namespaces, sysfs, netlink, notifications.
 
+// Tests on the real kernel use ip and ethtool as witnesses.
+#![allow(clippy::disallowed_methods)]
+
 use std::{
     os::unix::process::CommandExt,
     path::Path,

@@ -29,6 +29,32 @@ fn what_a_family_surveys_is_what_the_machine_holds() {
     assert!(seen > SETTINGS.len());
 }
 
+/// Nothing that the machine has is passed over.
+#[test]
+fn everything_the_machine_has_is_surveyed() {
+    let sim = sim(rich());
+    let nic = nic(&sim, "eth1");
+    let machine = sim.machine();
+    let holds = machine.nic("eth1").unwrap();
+    for (family, expected) in [
+        ("ring", holds.rings.len()),
+        ("coalesce", holds.coalesce.len()),
+        ("channels", holds.channels.len()),
+        ("private-flag", holds.private_flags.len()),
+        ("pause", 3),
+        ("eee", 3),
+    ] {
+        let of = SETTINGS.iter().find(|f| f.name() == family).expect("the family is registered");
+        let readings = of.survey(&*sim, std::slice::from_ref(&nic)).remove(0);
+        assert_eq!(readings.supported.len(), expected, "{family}: {:?}", readings.unsupported);
+    }
+    let features = SETTINGS.iter().find(|f| f.name() == "feature").unwrap();
+    let readings = features.survey(&*sim, std::slice::from_ref(&nic)).remove(0);
+    for feature in holds.features.keys() {
+        assert!(readings.supported.contains_key(&name(&format!("feature.{feature}"))), "{feature}");
+    }
+}
+
 #[test]
 fn every_setting_that_can_be_written_is_written_and_put_back() {
     let mut written = 0;

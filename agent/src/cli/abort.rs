@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// A run's id, a unique prefix of one, or `last`.
     pub run: String,
 }
@@ -20,7 +20,7 @@ pub struct Args {
 const WAIT_MAX: Duration = Duration::from_secs(400);
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub fn run(common: &Common, args: &Args) -> Done {
+pub(super) fn run(common: &Common, args: &Args) -> Done {
     let disk = place::reader(common)?;
     let history = History::fold(&disk.entries()?)?;
     let run = history.find(&args.run).map_err(|why| Declined::new(Exit::Wrong, "run", why))?;

@@ -6,13 +6,17 @@ use super::{Common, Done, out, place, runs::RunView, signals::Wishes};
 use crate::{
     engine::Telling,
     host::Host,
-    measure::probe::Probe,
+    measure::{
+        peer::Peer,
+        probe::{Options, Probe},
+        sockets::Way,
+    },
     runs::{self, Apply, Declined, Desk, Exit, Outcome},
     store::{Store, disk::Disk},
 };
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// A shipped or site playbook by name, or a file.
     #[arg(required_unless_present = "plan", conflicts_with = "plan")]
     pub playbook: Option<String>,
@@ -25,9 +29,6 @@ pub struct Args {
     /// The reflector to measure against; port 862 unless given.
     #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "plan")]
     pub peer: Option<String>,
-    /// A second reflector: tells a dead peer from a dead NIC.
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub second_peer: Option<String>,
     /// Allow steps that drop the link of the NIC by which this host is reached.
     #[arg(long)]
     pub allow_management: bool,
@@ -40,7 +41,7 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct RevertArgs {
+pub(super) struct RevertArgs {
     /// A run's id, a unique prefix of one, or `last`.
     pub run: String,
     /// Wait this long for another run to end.
@@ -49,7 +50,7 @@ pub struct RevertArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct RecoverArgs {
+pub(super) struct RecoverArgs {
     /// Wait this long for another run to end.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub wait: Duration,
@@ -59,7 +60,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     playbooks::parse::duration(text)
 }
 
-pub fn run(common: &Common, args: &Args) -> Done {
+pub(super) fn run(common: &Common, args: &Args) -> Done {
     let request = request(common, args)?;
     let host = place::machine()?;
     // Everything that can be wrong with the request is said before the lock and the probe.
@@ -68,12 +69,12 @@ pub fn run(common: &Common, args: &Args) -> Done {
         return Err(Declined::new(Exit::Wrong, "peer", "no peer to measure against: --peer HOST"));
     };
     let disk = place::writer(common, args.wait)?;
-    let mut probe = Probe::open(&host, &request.nic, &peer, args.second_peer.as_deref())?;
+    let mut probe = probe_of(&host, &request, &peer)?;
     let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, &mut probe))?;
     show(common, &outcome)
 }
 
-pub fn revert(common: &Common, args: &RevertArgs) -> Done {
+pub(super) fn revert(common: &Common, args: &RevertArgs) -> Done {
     let host = place::machine()?;
     let disk = place::writer(common, args.wait)?;
     let record = at_desk(common, &host, &disk, |desk| runs::revert(desk, &args.run))?;
@@ -84,7 +85,7 @@ pub fn revert(common: &Common, args: &RevertArgs) -> Done {
     })
 }
 
-pub fn recover(common: &Common, args: &RecoverArgs) -> Done {
+pub(super) fn recover(common: &Common, args: &RecoverArgs) -> Done {
     let host = place::machine()?;
     let disk = place::writer(common, args.wait)?;
     let records = at_desk(common, &host, &disk, runs::recover)?;
@@ -93,14 +94,14 @@ pub fn recover(common: &Common, args: &RecoverArgs) -> Done {
     } else if records.is_empty() {
         out::line("nothing to recover: no run is unfinished");
     } else {
-        records.iter().for_each(|record| super::runs::print(record));
+        records.iter().for_each(super::runs::print);
     }
     let stuck = records.iter().any(|record| runs::exit_of(record) == Exit::Stuck);
     Ok(if stuck { Exit::Stuck } else { Exit::Done })
 }
 
 /// Runs `act` with the machine, the disk and the signals in place.
-pub fn at_desk<T>(
+pub(super) fn at_desk<T>(
     common: &Common,
     host: &dyn Host,
     disk: &Disk,
@@ -124,6 +125,19 @@ pub fn at_desk<T>(
     result
 }
 
+/// The probe of the run: through the NIC under test, so that what is measured is what is changed.
+pub(super) fn probe_of<'h>(
+    host: &'h dyn Host,
+    request: &Apply,
+    peer: &str,
+) -> Result<Probe<'h>, Declined> {
+    let wrong = |fault: crate::fault::Fault| Declined::new(Exit::Wrong, "peer", fault.to_string());
+    let peer: Peer = peer.parse().map_err(wrong)?;
+    let way = Way { nic: Some(request.nic.clone()), source: None };
+    let options = Options::new(way, request.playbook.verify.transport);
+    Ok(Probe::open(host, &peer, options)?)
+}
+
 /// The request, from a playbook or from a stored plan.
 fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
     let session = place::session();
@@ -145,7 +159,7 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
 }
 
 /// Says what came of it, and which exit code that is.
-pub fn show(common: &Common, outcome: &Outcome) -> Done {
+pub(super) fn show(common: &Common, outcome: &Outcome) -> Done {
     match outcome {
         Outcome::AlreadyRight(plan) => {
             if common.json {

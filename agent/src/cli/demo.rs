@@ -14,11 +14,19 @@ use std::{
 
 use nix::sched::{CloneFlags, unshare};
 
-use super::{Common, Done, apply::at_desk, out, page, runs::RunView};
+use super::{
+    Common, Done,
+    apply::{at_desk, probe_of},
+    out, page,
+    runs::RunView,
+};
 use crate::{
     host::{Host, linux::Linux},
     log::{RunRecord, RunState},
-    measure::{probe::Probe, reflector::Reflector},
+    measure::{
+        peer::PORT,
+        reflector::{Config, Reflector},
+    },
     runs::{self, Apply, Declined, Exit, Outcome},
     store::disk::{Access, Disk},
 };
@@ -31,19 +39,19 @@ const NIC: &str = "trade0";
 const PEER_NIC: &str = "exchange0";
 const ADDRESS: [u8; 4] = [192, 0, 2, 1];
 const PEER: [u8; 4] = [192, 0, 2, 2];
-const CRIPPLED: &str = "4096 4096 4096";
+const CRIPPLED: &str = "2304 2304 2304";
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Where the demo's log, evidence and report are kept; a new folder under /tmp when left out.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
-pub struct PeerArgs {}
+pub(super) struct PeerArgs {}
 
-pub fn run(common: &Common, args: &Args) -> Done {
+pub(super) fn run(common: &Common, args: &Args) -> Done {
     if !nix::unistd::geteuid().is_root() {
         let why = "the demo makes network namespaces, and that needs root: sudo nicmend demo";
         return Err(Declined::new(Exit::Failed, "root", why));
@@ -114,7 +122,7 @@ fn one_run(
         force: false,
         session: None,
     };
-    let mut probe = Probe::open(host, NIC, &peer, None)?;
+    let mut probe = probe_of(host, &request, &peer)?;
     let outcome = at_desk(common, host, disk, |desk| runs::apply(desk, &request, &mut probe))?;
     match outcome {
         Outcome::Ran(record) => Ok(*record),
@@ -175,7 +183,7 @@ impl Drop for Exchange {
 }
 
 /// The child: own namespace, address, reflector, until standard input ends.
-pub fn peer(_: &PeerArgs) -> Done {
+pub(super) fn peer(_: &PeerArgs) -> Done {
     // Whatever kills the parent ends this process too, and with it the namespace.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
         .map_err(|e| Declined::new(Exit::Failed, "demo", format!("follow the parent: {e}")))?;
@@ -184,8 +192,8 @@ pub fn peer(_: &PeerArgs) -> Done {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(|e| failed("hear the demo", &e))?;
     link::dress(PEER_NIC, PEER)?;
-    let listen = std::net::SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, crate::measure::PORT));
-    let reflector = Reflector::bind(listen)?;
+    let listen = std::net::SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, PORT));
+    let reflector = Reflector::bind(Config::new(listen))?;
     out::line("reflecting");
     let ended = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

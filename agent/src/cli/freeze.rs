@@ -11,14 +11,14 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Why, for those who find the host frozen.
     #[arg(long, value_name = "TEXT", default_value = "no reason given")]
     pub why: String,
 }
 
 /// Freezes at once: a run in flight does not delay it (it goes on to its stated end).
-pub fn freeze(common: &Common, args: &Args) -> Done {
+pub(super) fn freeze(common: &Common, args: &Args) -> Done {
     let why: String = args.why.chars().filter(|c| !c.is_control()).take(512).collect();
     let uid = nix::unistd::getuid().as_raw();
     Disk::mark(&common.state_dir, "frozen", Some(why.as_bytes()))?;
@@ -31,7 +31,7 @@ pub fn freeze(common: &Common, args: &Args) -> Done {
     Ok(Exit::Done)
 }
 
-pub fn thaw(common: &Common) -> Done {
+pub(super) fn thaw(common: &Common) -> Done {
     let uid = nix::unistd::getuid().as_raw();
     Disk::mark(&common.state_dir, "frozen", None)?;
     log(common, Fact::Thawed { uid })?;

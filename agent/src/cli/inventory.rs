@@ -71,7 +71,9 @@ fn head(host: &HostFacts) -> String {
     } else {
         format!(" (upstream {})", host.kernel_base)
     };
-    line(&mut text, &format!("{}  {}  Linux {}{base}", host.name, host.system, host.kernel));
+    let linux = format!("Linux {}{base}", host.kernel);
+    let known = [host.name.as_str(), &host.system, &linux].into_iter().filter(|w| !w.is_empty());
+    line(&mut text, &known.collect::<Vec<_>>().join("  "));
     let mut cpus = format!("CPUs {}  NUMA nodes {}", host.cpus, host.numa_nodes);
     for (name, list) in [("isolated", &host.isolated_cpus), ("nohz_full", &host.nohz_full_cpus)] {
         if !list.is_empty() {
@@ -87,35 +89,36 @@ fn list(text: &mut String, inventory: &Inventory) {
         line(text, "no NIC in this network namespace");
         return;
     }
-    let mut rows =
-        vec![["NIC", "MODEL", "DRIVER", "FIRMWARE", "LINK", "PLACE", "USE"].map(str::to_owned)];
+    let mut rows = vec![
+        ["NIC", "MODEL", "DRIVER", "FIRMWARE", "LINK", "PCI", "NODE", "USE"].map(str::to_owned),
+    ];
     rows.extend(inventory.nics.iter().map(row));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..6).map(|column| width(column).unwrap_or(0).min(24)).collect();
+    let widths: Vec<usize> =
+        (0..7).map(|column| width(column).unwrap_or(0).min(CELL_MAX)).collect();
     for row in &rows {
         let mut words = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(words, "{:width$}  ", fit(cell, *width));
         }
-        words.push_str(&row[6]);
-        line(text, &words);
+        words.push_str(&row[7]);
+        line(text, &fit(&words, WIDTH));
     }
 }
 
-fn row(nic: &NicFacts) -> [String; 7] {
-    let firmware = nic.firmware.running.clone().unwrap_or_else(|| "-".to_owned());
-    let place = match (&nic.pci, nic.numa_node) {
-        (Some(pci), Some(node)) => format!("{} node {node}", pci.address),
-        (Some(pci), None) => pci.address.clone(),
-        (None, Some(_) | None) => "-".to_owned(),
-    };
+/// The widest cell of the list; details show the whole.
+const CELL_MAX: usize = 24;
+
+fn row(nic: &NicFacts) -> [String; 8] {
+    let dash = || "-".to_owned();
     [
         nic.name.clone(),
         nic.model.clone().unwrap_or_else(|| nic.kind.clone()),
         nic.driver.clone(),
-        firmware,
+        nic.firmware.running.clone().unwrap_or_else(dash),
         link(nic),
-        place,
+        nic.pci.as_ref().map_or_else(dash, |pci| pci.address.clone()),
+        nic.numa_node.map_or_else(dash, |node| node.to_string()),
         uses(nic).join(", "),
     ]
 }
@@ -184,18 +187,22 @@ fn details(text: &mut String, nic: &NicFacts) {
     };
     line(text, &format!("{}  {known}", nic.name));
     for (name, words) in facts(nic) {
-        block(text, name, &words);
+        block(text, name, &[words]);
     }
+    block(text, "queues", &queues(nic));
     line(text, "settings");
     let mut families: BTreeMap<&str, Vec<(&Name, &Current)>> = BTreeMap::new();
     for (name, current) in &nic.settings {
         families.entry(name.family()).or_default().push((name, current));
     }
+    let order = |family: &str| crate::setting::SETTINGS.iter().position(|f| f.name() == family);
+    let mut families: Vec<_> = families.into_iter().collect();
+    families.sort_by_key(|(family, _)| order(family));
     for (family, settings) in families {
         family_block(text, family, &settings);
     }
     for skip in &nic.skips {
-        block(text, "skipped", &format!("{}: {} ({})", skip.family, skip.why, skip.issue));
+        block(text, "skipped", &[format!("{}: {} ({})", skip.family, skip.why, skip.issue)]);
     }
     unsupported(text, nic);
 }
@@ -223,10 +230,9 @@ fn facts(nic: &NicFacts) -> Vec<(&'static str, String)> {
         (None, None) => String::new(),
     };
     let mut state = link(nic);
-    for word in [&nic.link.port, &nic.qdisc.as_ref().map(|qdisc| format!("qdisc {qdisc}"))] {
-        if let Some(word) = word {
-            let _ = write!(state, ", {word}");
-        }
+    let qdisc = nic.qdisc.as_ref().map(|qdisc| format!("qdisc {qdisc}"));
+    for word in [&nic.link.port, &qdisc].into_iter().flatten() {
+        let _ = write!(state, ", {word}");
     }
     if nic.link.autoneg == Some(true) {
         state.push_str(", autonegotiated");
@@ -240,7 +246,6 @@ fn facts(nic: &NicFacts) -> Vec<(&'static str, String)> {
         ("driver", version),
         ("firmware", firmware),
         ("link", state),
-        ("queues", queues(nic)),
         ("ptp clock", nic.ptp.clone().unwrap_or_default()),
         ("siblings", nic.siblings.join(", ")),
         ("used by", uses(nic).join("; ")),
@@ -273,40 +278,59 @@ fn pci(nic: &NicFacts) -> String {
     words
 }
 
-/// `8 rx, 8 tx; rx-0 irq 35 on 0-3, …`.
-fn queues(nic: &NicFacts) -> String {
-    let count =
-        |direction: &str| nic.queues.iter().filter(|q| q.name.starts_with(direction)).count();
-    let mut words = format!("{} rx, {} tx", count("rx"), count("tx"));
-    let served = nic.queues.iter().filter_map(|queue| {
-        let (irq, cpus) = (queue.irq?, queue.cpus.as_deref()?);
-        Some(format!("{} irq {irq} on {cpus}", queue.name))
-    });
-    let served: Vec<String> = served.collect();
-    if !served.is_empty() {
-        let _ = write!(words, "; {}", served.join(", "));
+/// `8 rx`, `8 tx`, then what serves what: `rx-0 tx-0 irq 35 on 0-3`.
+fn queues(nic: &NicFacts) -> Vec<String> {
+    let count = |direction: &str| {
+        let queues = nic.queues.iter().filter(|queue| queue.name.starts_with(direction));
+        format!("{} {direction}", queues.count())
+    };
+    let mut words = vec![count("rx"), count("tx")];
+    for interrupt in &nic.interrupts {
+        let served = nic.queues.iter().filter(|queue| queue.irq == Some(interrupt.number));
+        let served: Vec<&str> = served.map(|queue| queue.name.as_str()).collect();
+        if !served.is_empty() {
+            let served = served.join(" ");
+            words.push(format!("{served} irq {} on {}", interrupt.number, interrupt.cpus));
+        }
     }
     words
 }
 
-/// Numbers and words with their limits; switches as two lists, since there are dozens of them.
+/// Numbers and words with their limits; switches as lists, since there are dozens of them, and of
+/// those that are fixed off, only how many.
 fn family_block(text: &mut String, family: &str, settings: &[(&Name, &Current)]) {
-    let switch = |want: bool| {
-        let is = |current: &Current| current.value == Value::Bool(want);
-        let chosen = settings.iter().filter(|(_, current)| is(current));
-        chosen.map(|(name, current)| format!("{}{}", name.rest(), remark(current))).collect()
-    };
-    let (on, off): (Vec<String>, Vec<String>) = (switch(true), switch(false));
-    let plain = settings.iter().filter(|(_, current)| current.value.as_bool().is_none());
-    let plain: Vec<String> = plain
-        .map(|(name, current)| format!("{} {}{}", name.rest(), current.value, remark(current)))
-        .collect();
+    let (mut plain, mut on, mut off, mut fixed_off) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for (name, current) in settings {
+        match current.value {
+            Value::Bool(true) => on.push(format!("{}{}", name.rest(), remark(current))),
+            Value::Bool(false) if current.fixed.is_some() => fixed_off += 1,
+            Value::Bool(false) => off.push(format!("{}{}", name.rest(), remark(current))),
+            Value::Number(_) | Value::Text(_) | Value::Numbers(_) | Value::Texts(_) => {
+                let value = value(&current.value);
+                plain.push(format!("{} {value}{}", name.rest(), remark(current)));
+            }
+        }
+    }
     let mut title = family;
-    for (word, names) in [("", plain), ("on: ", on), ("off: ", off)] {
-        if !names.is_empty() {
-            block(text, title, &format!("{word}{}", names.join(", ")));
+    for (word, mut names) in [("", plain), ("on: ", on), ("off: ", off)] {
+        if let Some(first) = names.first_mut() {
+            first.insert_str(0, word);
+            block(text, title, &names);
             title = "";
         }
+    }
+    if fixed_off > 0 {
+        block(text, title, &[format!("fixed off: {fixed_off}")]);
+    }
+}
+
+/// A list with one value a queue is said once where all are alike; an empty CPU list is `none`.
+fn value(value: &Value) -> String {
+    let Value::Texts(each) = value else { return value.to_string() };
+    let said = |text: &String| if text.is_empty() { "none".to_owned() } else { text.clone() };
+    match each.split_first() {
+        Some((first, rest)) if rest.iter().all(|text| text == first) => said(first),
+        Some(_) | None => each.iter().map(said).collect::<Vec<_>>().join(" / "),
     }
 }
 
@@ -328,27 +352,35 @@ fn remark(current: &Current) -> String {
     if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
 }
 
-/// One entry a reason: many settings are missing for the same one.
+/// One entry a reason, and a whole family by its name: the JSON has each setting.
 fn unsupported(text: &mut String, nic: &NicFacts) {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut reasons: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
     for (name, reason) in &nic.unsupported {
-        reasons.entry(reason).or_default().push(name.as_str());
+        reasons.entry(reason).or_default().entry(name.family()).or_default().push(name.rest());
     }
     if !reasons.is_empty() {
         line(text, &format!("unsupported ({})", nic.unsupported.len()));
     }
-    for (reason, names) in reasons {
-        block(text, "", &format!("{reason}: {}", names.join(", ")));
+    for (reason, families) in reasons {
+        let said = families.iter().map(|(family, members)| match members.len() {
+            ..=SPELLED_MAX => format!("{family}.{}", members.join("|")),
+            count => format!("{family}.* ({count})"),
+        });
+        let said: Vec<String> = said.collect();
+        block(text, "", &[format!("{reason}: {}", said.join(", "))]);
     }
 }
 
-/// A title in its column and words beside it, broken at spaces.
-fn block(text: &mut String, title: &str, words: &str) {
+/// Up to so many of a family are spelled out.
+const SPELLED_MAX: usize = 5;
+
+/// A title in its column and the items beside it, broken between items, else at spaces.
+fn block(text: &mut String, title: &str, items: &[String]) {
     const INDENT: usize = 16;
     let mut row = format!("  {title:14}");
     let mut used = INDENT;
-    for word in words.split(' ') {
-        let length = word.chars().count();
+    let mut put = |piece: &str| {
+        let length = piece.chars().count();
         if used > INDENT && used + 1 + length > WIDTH {
             line(text, &row);
             row = " ".repeat(INDENT);
@@ -358,8 +390,17 @@ fn block(text: &mut String, title: &str, words: &str) {
             row.push(' ');
             used += 1;
         }
-        row.push_str(word);
+        row.push_str(piece);
         used += length;
+    };
+    for (index, item) in items.iter().enumerate() {
+        let comma = if index + 1 < items.len() { "," } else { "" };
+        let item = format!("{item}{comma}");
+        if item.chars().count() > WIDTH - INDENT {
+            item.split(' ').for_each(&mut put);
+        } else {
+            put(&item);
+        }
     }
     line(text, &row);
 }

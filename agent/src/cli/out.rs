@@ -8,24 +8,32 @@ use super::Common;
 use crate::runs::Declined;
 
 /// A line for people (or the one JSON document) on stdout.
-pub fn line(text: &str) {
+pub(super) fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Progress and remarks, on stderr.
-pub fn remark(text: &str) {
+pub(super) fn remark(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// One JSON document.
-pub fn json(value: &impl Serialize) {
+pub(super) fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => line(&text),
         Err(error) => remark(&format!("error: cannot print as JSON: {error}")),
     }
 }
 
-pub fn declined(common: &Common, declined: &Declined) {
+/// One line of a stream of JSON documents.
+pub(super) fn json_line(value: &impl Serialize) {
+    match serde_json::to_string(value) {
+        Ok(text) => line(&text),
+        Err(error) => remark(&format!("error: cannot print as JSON: {error}")),
+    }
+}
+
+pub(super) fn declined(common: &Common, declined: &Declined) {
     if common.json {
         json(&serde_json::json!({
             "error": declined.why,
@@ -37,13 +45,13 @@ pub fn declined(common: &Common, declined: &Declined) {
 }
 
 /// Colours a word when stderr is a terminal and colour is wanted (NO_COLOR is honoured).
-pub fn paint(code: &str, word: &str) -> String {
+pub(super) fn paint(code: &str, word: &str) -> String {
     let wanted = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     if wanted { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
 }
 
 /// `1.234 ms`: nanoseconds with the unit that a person reads at once.
-pub fn time(ns: f64) -> String {
+pub(super) fn time(ns: f64) -> String {
     match ns {
         ns if !ns.is_finite() => "lost".to_owned(),
         ns if ns < 1_000.0 => format!("{ns:.0} ns"),

@@ -20,12 +20,12 @@ use crate::{
 };
 
 /// The page of one run.
-pub fn of(run: &RunRecord, store: &dyn Store) -> Result<String, Declined> {
+pub(super) fn of(run: &RunRecord, store: &dyn Store) -> Result<String, Declined> {
     of_all(&[run], store)
 }
 
 /// One page of several runs, in this order.
-pub fn of_all(runs: &[&RunRecord], store: &dyn Store) -> Result<String, Declined> {
+pub(super) fn of_all(runs: &[&RunRecord], store: &dyn Store) -> Result<String, Declined> {
     if runs.is_empty() {
         return Err(Declined::new(Exit::Wrong, "report", "there is no run to report on"));
     }

@@ -13,12 +13,12 @@ use crate::{
 };
 
 /// The real machine, in this process's network namespace.
-pub fn machine() -> Result<Linux, Declined> {
+pub(super) fn machine() -> Result<Linux, Declined> {
     Linux::new().map_err(Declined::from)
 }
 
 /// The state directory, for writing: takes the writer's lock, waits for it at most `wait`.
-pub fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> {
+pub(super) fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> {
     let mut left = wait;
     let pause = Duration::from_millis(200);
     loop {
@@ -37,17 +37,17 @@ pub fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> {
 }
 
 /// The state directory, for reading only.
-pub fn reader(common: &Common) -> Result<Disk, Declined> {
+pub(super) fn reader(common: &Common) -> Result<Disk, Declined> {
     Ok(Disk::open(&common.state_dir, Access::Read)?)
 }
 
 /// The file by which another nicmend asks the process with this pid to stop its run.
-pub fn abort_file(common: &Common, pid: u32) -> PathBuf {
+pub(super) fn abort_file(common: &Common, pid: u32) -> PathBuf {
     common.run_dir.join(format!("abort-{pid}"))
 }
 
 /// A playbook by file, by shipped name or by name in the site's directory; its errors are printed.
-pub fn playbook(common: &Common, wanted: &str) -> Result<Playbook, Declined> {
+pub(super) fn playbook(common: &Common, wanted: &str) -> Result<Playbook, Declined> {
     let (name, source) = source(common, wanted)?;
     playbooks::parse::parse(&source).map_err(|problems| {
         for problem in &problems {
@@ -60,7 +60,7 @@ pub fn playbook(common: &Common, wanted: &str) -> Result<Playbook, Declined> {
 }
 
 /// The text of a playbook and the name to call it by in messages.
-pub fn source(common: &Common, wanted: &str) -> Result<(String, Vec<u8>), Declined> {
+pub(super) fn source(common: &Common, wanted: &str) -> Result<(String, Vec<u8>), Declined> {
     let looks_like_file = wanted.contains('/') || wanted.ends_with(".yaml");
     let site = common.config_dir.join("playbooks").join(format!("{wanted}.yaml"));
     let file = if looks_like_file { PathBuf::from(wanted) } else { site };
@@ -94,13 +94,13 @@ fn read_bounded(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// The local address of the operator's own session, the third word of SSH_CONNECTION.
-pub fn session() -> Option<String> {
+pub(super) fn session() -> Option<String> {
     let words = std::env::var("SSH_CONNECTION").ok()?;
     words.split_whitespace().nth(2).map(str::to_owned)
 }
 
 /// Progress for people, one line an event, on stderr.
-pub fn tell(telling: &Telling) {
+pub(super) fn tell(telling: &Telling) {
     let text = match telling {
         Telling::Settling { limit_ms } => {
             format!("settle    carrier and replies, at most {:.0} s", *limit_ms as f64 / 1e3)

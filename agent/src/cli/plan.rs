@@ -6,14 +6,11 @@ use super::{Common, Done, out, place};
 use crate::{
     plan::{Plan, Step},
     runs::{self, Apply, Declined, Exit, Prepared},
-    store::{
-        Store,
-        disk::{Access, Disk},
-    },
+    store::{Store, disk::Disk},
 };
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// A shipped or site playbook by name, or a file.
     pub playbook: String,
     /// The network interface.
@@ -27,7 +24,7 @@ pub struct Args {
     pub allow_management: bool,
 }
 
-pub fn run(common: &Common, args: &Args) -> Done {
+pub(super) fn run(common: &Common, args: &Args) -> Done {
     let request = Apply {
         playbook: place::playbook(common, &args.playbook)?,
         nic: args.nic.clone(),
@@ -52,7 +49,7 @@ pub fn run(common: &Common, args: &Args) -> Done {
 }
 
 /// The plan that was stored under this digest (or a unique prefix of it).
-pub fn stored(common: &Common, wanted: &str) -> Result<(String, Plan), Declined> {
+pub(super) fn stored(common: &Common, wanted: &str) -> Result<(String, Plan), Declined> {
     let hex = wanted.trim_start_matches("sha256:");
     let wrong = |why: String| Declined::new(Exit::Wrong, "plan", why);
     if hex.len() < 8 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -77,7 +74,7 @@ fn keep(common: &Common, plan: &Plan) -> crate::fault::Result<()> {
     let json = serde_json::to_vec_pretty(plan).unwrap_or_default();
     let digest = plan.digest();
     let name = format!("plans/{}.json", digest.trim_start_matches("sha256:"));
-    Disk::open(&common.state_dir, Access::Read)?.put(&name, &json)
+    Disk::mark(&common.state_dir, &name, Some(&json))
 }
 
 fn document(prepared: &Prepared) -> serde_json::Value {

@@ -6,7 +6,7 @@ use super::{Common, Done, out, place};
 use crate::runs::{Declined, Exit};
 
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// The shipped and site playbooks
     List,
     /// One playbook as it is written
@@ -26,7 +26,7 @@ pub enum Command {
     },
 }
 
-pub fn run(common: &Common, command: &Command) -> Done {
+pub(super) fn run(common: &Common, command: &Command) -> Done {
     match command {
         Command::List => list(common),
         Command::Show { name } => show(common, name),

@@ -12,13 +12,13 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// A run's id, a unique prefix of one, or `last`; all runs when left out.
     pub run: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
-pub struct ReportArgs {
+pub(super) struct ReportArgs {
     /// A run's id, a unique prefix of one, or `last`.
     pub run: String,
     /// Where to write the page; `report.html` in the run's folder when left out.
@@ -28,7 +28,7 @@ pub struct ReportArgs {
 
 /// One run, as programs read it.
 #[derive(Debug, Serialize)]
-pub struct RunView<'a> {
+pub(super) struct RunView<'a> {
     id: &'a str,
     state: RunState,
     playbook: &'a str,
@@ -49,7 +49,7 @@ pub struct RunView<'a> {
 }
 
 impl<'a> RunView<'a> {
-    pub fn of(run: &'a RunRecord) -> RunView<'a> {
+    pub(super) fn of(run: &'a RunRecord) -> RunView<'a> {
         RunView {
             id: &run.id,
             state: run.state,
@@ -103,7 +103,7 @@ fn timeline(run: &RunRecord) -> Vec<serde_json::Value> {
     run.entries.iter().map(row).collect()
 }
 
-pub fn run(common: &Common, args: &Args) -> Done {
+pub(super) fn run(common: &Common, args: &Args) -> Done {
     let history = history(common)?;
     if let Some(wanted) = &args.run {
         show_one(common, find(&history, wanted)?);
@@ -128,7 +128,7 @@ pub fn run(common: &Common, args: &Args) -> Done {
     Ok(Exit::Done)
 }
 
-pub fn report(common: &Common, args: &ReportArgs) -> Done {
+pub(super) fn report(common: &Common, args: &ReportArgs) -> Done {
     let history = history(common)?;
     let run = find(&history, &args.run)?;
     let disk = place::reader(common)?;
@@ -148,12 +148,12 @@ pub fn report(common: &Common, args: &ReportArgs) -> Done {
     Ok(Exit::Done)
 }
 
-pub fn show_one(common: &Common, run: &RunRecord) {
+pub(super) fn show_one(common: &Common, run: &RunRecord) {
     if common.json { out::json(&RunView::of(run)) } else { print(run) }
 }
 
 /// One run for people: what, how it ended and why, and what to do where something is left.
-pub fn print(run: &RunRecord) {
+pub(super) fn print(run: &RunRecord) {
     out::line(&format!("{} {}: {}", state(run.state), run.id, run.why));
     out::line(&format!("  playbook  {} on {} ({})", run.playbook, run.nic_name, run.nic));
     for kept in &run.originals {
@@ -189,7 +189,7 @@ fn state(state: RunState) -> &'static str {
 }
 
 /// RFC 3339 with nanoseconds, UTC.
-pub fn utc(ns: i64) -> String {
+pub(super) fn utc(ns: i64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(ns)).map(|t| t.to_string()).unwrap_or_default()
 }
 

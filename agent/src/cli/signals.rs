@@ -12,7 +12,7 @@ use std::{
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Whether somebody wants the run stopped, and who.
-pub struct Wishes {
+pub(super) struct Wishes {
     interrupt: Arc<AtomicBool>,
     terminate: Arc<AtomicBool>,
     /// `RUN/abort-<pid>`: another nicmend asks.
@@ -21,7 +21,7 @@ pub struct Wishes {
 
 impl Wishes {
     /// Takes over the signals of this process. `abort` is the file by which `nicmend abort` asks.
-    pub fn take(abort: Option<PathBuf>) -> std::io::Result<Wishes> {
+    pub(super) fn take(abort: Option<PathBuf>) -> std::io::Result<Wishes> {
         let flag = |signal| {
             let flag = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register(signal, Arc::clone(&flag)).map(|_| flag)
@@ -31,7 +31,7 @@ impl Wishes {
         Ok(Wishes { interrupt: flag(SIGINT)?, terminate: flag(SIGTERM)?, abort })
     }
 
-    pub fn stop(&self) -> Option<String> {
+    pub(super) fn stop(&self) -> Option<String> {
         if self.interrupt.load(Ordering::Relaxed) {
             return Some("stopped by Ctrl-C".to_owned());
         }

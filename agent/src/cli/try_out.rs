@@ -13,7 +13,7 @@ use crate::{
 /// Steps beyond this are sampled evenly, so that a large playbook still answers in seconds.
 const STEPS_MAX: u64 = 400;
 
-pub fn run(common: &Common, wanted: &str) -> Done {
+pub(super) fn run(common: &Common, wanted: &str) -> Done {
     let playbook = place::playbook(common, wanted)?;
     let mut playbook = playbook;
     // The simulated clock makes windows free, drawing samples is not.

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, path::Path};
 use playbooks::{Name, Playbook, Value, Wanted};
 
 use crate::{
-    fault::Result,
+    fault::{Kind, Result},
     host::{Host, Nic, NicId, nic},
     plan::{Facts, HostId},
     setting::{Current, SETTINGS, family_of},
+    settings::cpus::{self, Share},
 };
 
 /// Reads what planning this playbook on this NIC needs. Changes nothing.
@@ -35,22 +36,100 @@ pub fn facts(
             unsupported.extend(readings.unsupported);
         }
     }
-    // A survey lists the known; a playbook may name more (a sysctl outside the surveyed list).
-    for name in wanted {
-        if !settings.contains_key(name) && !unsupported.contains_key(name) {
-            match read_one(host, &nic, name) {
-                Ok(current) => drop(settings.insert(name.clone(), current)),
-                Err(fault) => drop(unsupported.insert(name.clone(), fault.to_string())),
+    settle_doubts(host, &nic, &wanted, &families, &mut settings, &mut unsupported)?;
+    let mut resolved = Vec::with_capacity(playbook.stages.len());
+    let mut queues = Queues::of(&settings);
+    for stage in &playbook.stages {
+        let mut row: Vec<(Name, Result<Value, String>)> = Vec::new();
+        for (name, wanted) in &stage.settings {
+            let value = resolve(host, &nic, name, wanted, &settings, &unsupported);
+            if let (Ok(value), "channels.combined") = (&value, name.as_str()) {
+                queues.then = value.as_number().unwrap_or(queues.then);
+            }
+            row.push((name.clone(), value));
+        }
+        for ((name, wanted), (_, value)) in stage.settings.iter().zip(&mut row) {
+            if let Some(lists) = queues.deal(host, &nic, name, wanted, &settings) {
+                *value = lists;
             }
         }
+        resolved.push(row);
     }
-    let resolve = |(name, wanted): &(Name, Wanted)| {
-        (name.clone(), resolve(host, &nic, name, wanted, &settings, &unsupported))
-    };
-    let resolved =
-        playbook.stages.iter().map(|stage| stage.settings.iter().map(resolve).collect()).collect();
     let host = host_id(host, &nic);
     Ok(Facts { host, nic, firmware, settings, unsupported, resolved })
+}
+
+/// How many queues there are, and how many there will be when the playbook has changed the channels:
+/// CPUs are dealt to the queues that are there when the lists are written.
+struct Queues {
+    now: u64,
+    then: u64,
+}
+
+impl Queues {
+    fn of(settings: &BTreeMap<Name, Current>) -> Queues {
+        let combined = settings.iter().find(|(name, _)| name.as_str() == "channels.combined");
+        let now = combined.and_then(|(_, current)| current.value.as_number()).unwrap_or(0);
+        Queues { now, then: now }
+    }
+
+    /// The lists of a per-queue setting for the coming number of queues, where that is another one.
+    fn deal(
+        &self,
+        host: &dyn Host,
+        nic: &Nic,
+        name: &Name,
+        wanted: &Wanted,
+        settings: &BTreeMap<Name, Current>,
+    ) -> Option<Result<Value, String>> {
+        let per_queue = matches!(name.family(), "irq" | "xps" | "rps");
+        let Some(Value::Texts(lists)) = settings.get(name).map(|current| &current.value) else {
+            return None;
+        };
+        if !per_queue || self.then == self.now || lists.len() as u64 != self.now {
+            return None;
+        }
+        let numbers: Vec<u32> = (0..u32::try_from(self.then).unwrap_or(0)).collect();
+        match cpus::share(host, nic, wanted, &format!("deal CPUs for {name}")) {
+            Ok(Share::Dealt(cpus)) => Some(Ok(Value::Texts(cpus.deal(&numbers)))),
+            Ok(Share::Each(_) | Share::Default) => None,
+            Err(fault) => Some(Err(fault.cause)),
+        }
+    }
+}
+
+/// A survey says in words why a setting is not there. Where the plan depends on it, "the driver has
+/// none" must be told from "it could not be read just now": a disturbed setting that was taken for
+/// absent would not be put back. A playbook may also name what a survey does not list.
+fn settle_doubts(
+    host: &dyn Host,
+    nic: &Nic,
+    wanted: &[&Name],
+    families: &[&str],
+    settings: &mut BTreeMap<Name, Current>,
+    unsupported: &mut BTreeMap<Name, String>,
+) -> Result<()> {
+    let fixed = playbooks::vocabulary::SETTINGS.iter().map(|row| row.name);
+    let of_interest = fixed
+        .filter(|name| families.contains(&head(name)) && !name.ends_with(".*"))
+        .filter_map(|name| Name::try_from(name).ok());
+    let named = wanted.iter().map(|name| (*name).clone());
+    let listed = unsupported.keys().filter(|n| families.contains(&n.family())).cloned();
+    let doubts: std::collections::BTreeSet<Name> =
+        of_interest.chain(named).chain(listed).filter(|n| !settings.contains_key(n)).collect();
+    for name in doubts {
+        match read_one(host, nic, &name) {
+            Ok(current) => {
+                unsupported.remove(&name);
+                settings.insert(name, current);
+            }
+            Err(fault) if fault.kind == Kind::Unsupported => {
+                unsupported.entry(name).or_insert(fault.cause);
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(())
 }
 
 fn head(setting: &str) -> &str {

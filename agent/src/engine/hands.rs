@@ -86,12 +86,12 @@ impl Engine<'_> {
 }
 
 /// The NIC with this identity, under whatever name, in this network namespace.
-pub fn by_id(host: &dyn crate::host::Host, id: &NicId) -> Option<Nic> {
+pub(super) fn by_id(host: &dyn crate::host::Host, id: &NicId) -> Option<Nic> {
     nic::all(host).ok()?.into_iter().find(|nic| nic.id == *id)
 }
 
 /// Reads settings of several families, family by family, in the order asked.
-pub fn read_values(
+pub(super) fn read_values(
     host: &dyn crate::host::Host,
     nic: &Nic,
     names: &[Name],

@@ -168,6 +168,16 @@ impl Sim {
         std::mem::take(&mut self.lock().injections).len()
     }
 
+    /// The process dies now, by something that is no host call.
+    pub fn kill(&self) {
+        self.lock().dead = true;
+    }
+
+    /// Whether the process has died and the next one has not begun.
+    pub fn is_dead(&self) -> bool {
+        self.lock().dead
+    }
+
     /// The next process: the machine is as it is, the dead one's subscription is gone.
     pub fn restart(&self) {
         let mut state = self.lock();

@@ -44,11 +44,6 @@ pub(super) fn describe(host: &dyn Host, nic: &Nic, modules: &mut Modules, facts:
     facts.board = facts.firmware.running.as_deref().and_then(psid);
 }
 
-/// The firmware that runs, in the driver's words (`ethtool -i`).
-pub(super) fn firmware(host: &dyn Host, nic: &Nic) -> Option<String> {
-    text(&drvinfo(host, nic)?, FW_VERSION)
-}
-
 fn drvinfo(host: &dyn Host, nic: &Nic) -> Option<Vec<u8>> {
     let mut buffer = vec![0; DRVINFO_BYTES];
     buffer[..4].copy_from_slice(&GDRVINFO.to_ne_bytes());

@@ -85,12 +85,49 @@ pub(super) fn describe(devices: &BTreeMap<String, Device>, address: &str, facts:
     let whole = |versions: &BTreeMap<String, String>| {
         WHOLE.iter().find_map(|&name| versions.get(name)).cloned()
     };
+    // What `ethtool -i` prints stays first: it is what operators and catalogs compare.
+    let running = facts.firmware.running.take().or_else(|| whole(&device.running));
+    let same = device.stored.iter().all(|(name, stored)| device.running.get(name) == Some(stored));
     facts.firmware = Firmware {
-        // What `ethtool -i` prints stays first: it is what operators and catalogs compare.
-        running: facts.firmware.running.take().or_else(|| whole(&device.running)),
-        stored: whole(&device.stored),
+        stored: match (device.stored.is_empty(), same) {
+            (true, _) => None,
+            (false, true) => running.clone(),
+            (false, false) => whole(&device.stored),
+        },
+        running,
         components_running: device.running.clone(),
         components_stored: device.stored.clone(),
         fixed: device.fixed.clone(),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::tlv::Writer;
+
+    #[test]
+    fn versions_are_kept_apart_and_other_buses_left_out() {
+        let version = |name: &str, value: &str| {
+            let mut version = Writer::new();
+            version.text(INFO_VERSION_NAME, name).text(INFO_VERSION_VALUE, value);
+            version
+        };
+        let answer = |bus: &str| {
+            let mut answer = Writer::new();
+            answer.text(BUS_NAME, bus).text(DEV_NAME, "0000:3b:00.0");
+            answer.nest(INFO_VERSION_FIXED, &version("fw.psid", "MT_0000000359"));
+            answer.nest(INFO_VERSION_RUNNING, &version("fw.version", "22.43.3608"));
+            answer.nest(INFO_VERSION_STORED, &version("fw.version", "22.45.1020"));
+            answer.into_bytes()
+        };
+        let (address, device) = parse(&answer("pci")).unwrap();
+        assert_eq!(address, "0000:3b:00.0");
+        assert_eq!(device.fixed["fw.psid"], "MT_0000000359");
+        assert_eq!(device.running["fw.version"], "22.43.3608");
+        assert_eq!(device.stored["fw.version"], "22.45.1020");
+        assert!(parse(&answer("auxiliary")).is_none());
+        let whole = answer("pci");
+        (0..whole.len()).for_each(|length| drop(parse(&whole[..length])));
+    }
 }

@@ -5,11 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Link, Notes, link};
-use crate::host::{
-    Ask, Genl, Host, Mode,
-    tlv::{Attr, Attrs, Writer},
-};
+use super::{Link, Notes, hazard::Careful, link};
+use crate::host::tlv::{Attr, Attrs, Writer};
 
 const LINKINFO_GET: u8 = 2;
 const LINKMODES_GET: u8 = 4;
@@ -50,7 +47,7 @@ impl Port {
 }
 
 /// Every NIC's port, by ifindex. A NIC whose driver has nothing to say is not in it.
-pub(super) fn dump(host: &dyn Host, notes: &mut Notes) -> BTreeMap<u32, Port> {
+pub(super) fn dump(host: &Careful<'_>, notes: &mut Notes) -> BTreeMap<u32, Port> {
     let mut ports: BTreeMap<u32, Port> = BTreeMap::new();
     let mut each = |command, act, take: fn(&mut Port, Attr<'_>)| {
         for answer in ask(host, command, act, notes) {
@@ -122,14 +119,12 @@ impl Port {
     }
 }
 
-fn ask(host: &dyn Host, command: u8, act: &str, notes: &mut Notes) -> Vec<Vec<u8>> {
+fn ask(host: &Careful<'_>, command: u8, act: &str, notes: &mut Notes) -> Vec<Vec<u8>> {
     let mut header = Writer::new();
     header.u32(HEADER_FLAGS, FLAG_COMPACT_BITSETS);
     let mut payload = Writer::new();
     payload.nest(HEADER, &header);
-    let payload = payload.into_bytes();
-    let ask = Ask::Genl { family: Genl::Ethtool, command, mode: Mode::Dump, payload };
-    notes.or_nothing(host.request(&ask), act)
+    notes.or_nothing(host.dump(command, payload.as_bytes()), act)
 }
 
 fn device(answer: &[u8]) -> Option<u32> {

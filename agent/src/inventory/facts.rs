@@ -131,8 +131,8 @@ pub struct PciFacts {
 pub struct Firmware {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub running: Option<String>,
-    /// What devlink says lies in flash and runs after the next reset, where it differs in name or
-    /// version from what runs, and where it does not.
+    /// What lies in flash and runs after the next reset, where devlink tells: the text of `running`
+    /// where every component is the same, else the stored version of the whole.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stored: Option<String>,
     /// Every component by devlink's name: `fw.mgmt`, `fw.undi`, …
@@ -152,7 +152,7 @@ pub struct Link {
     /// Administratively up (`ip link set up`).
     pub up: bool,
     pub carrier: bool,
-    /// `up`, `down`, `lower-layer-down`, `dormant`, `unknown`, …
+    /// `up`, `down`, `lowerlayerdown`, `dormant`, `unknown`, …: RFC 2863, as sysfs spells it.
     pub state: String,
     /// Mbit/s.
     #[serde(skip_serializing_if = "Option::is_none", default)]

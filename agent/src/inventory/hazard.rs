@@ -55,16 +55,33 @@ impl<'a> Careful<'a> {
     fn one_by_one(&self, command: u8, payload: &[u8]) -> Result<Vec<Vec<u8>>> {
         let mut answers = Vec::new();
         for nic in self.nics.iter().filter(|nic| refusal(nic, read_of(command)).is_none()) {
-            let payload = addressed(payload, nic.ifindex);
+            let payload = addressed(payload, nic);
             let ask = Ask::Genl { family: Genl::Ethtool, command, mode: Mode::Do, payload };
             match self.host.request(&ask) {
                 Ok(answer) => answers.extend(answer),
-                // A dump leaves out a NIC that has no answer; with one NIC its reason is the answer.
-                Err(fault) if self.nics.len() == 1 => return Err(fault),
-                Err(_) => {}
+                // As in a dump: a driver without the operation is left out, a failing one ends it.
+                Err(fault) if fault.kind == Kind::Unsupported && self.nics.len() > 1 => {}
+                Err(fault) => return Err(fault),
             }
         }
         Ok(answers)
+    }
+
+    /// A read of the ethtool family, by dump; where a driver's failure ends the dump for all, from
+    /// each NIC that answers. `payload` is the request's attributes.
+    pub fn dump(&self, command: u8, payload: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let (family, mode, owned) = (Genl::Ethtool, Mode::Dump, payload.to_vec());
+        match self.request(&Ask::Genl { family, command, mode, payload: owned }) {
+            Err(fault) if fault.kind != Kind::Unsupported => {
+                let single = |nic: &Nic| {
+                    let payload = addressed(payload, nic);
+                    let ask = Ask::Genl { family, command, mode: Mode::Do, payload };
+                    self.request(&ask).unwrap_or_default()
+                };
+                Ok(self.nics.iter().flat_map(single).collect())
+            }
+            answers => answers,
+        }
     }
 
     fn check(&self, nic: Option<&Nic>, read: Option<Read>) -> Result<()> {
@@ -140,14 +157,15 @@ fn read_of_ioctl(buffer: &[u8]) -> Option<Read> {
     }
 }
 
-/// The same question, put to one NIC: its index goes into the request's header.
-fn addressed(payload: &[u8], ifindex: u32) -> Vec<u8> {
+/// The same question, put to one NIC: its index and name go into the request's header, so that the
+/// kernel refuses where they have come apart.
+fn addressed(payload: &[u8], nic: &Nic) -> Vec<u8> {
     let flags = Attrs(payload).find(HEADER).and_then(|header| {
         let flags = header.nested().find(HEADER_FLAGS)?.number()?;
         u32::try_from(flags).ok()
     });
     let mut header = Writer::new();
-    header.u32(HEADER_DEV_INDEX, ifindex);
+    header.u32(HEADER_DEV_INDEX, nic.ifindex).text(HEADER_DEV_NAME, &nic.name);
     if let Some(flags) = flags {
         header.u32(HEADER_FLAGS, flags);
     }

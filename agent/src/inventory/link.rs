@@ -232,3 +232,65 @@ fn attached(xdp: &[LinkXdp]) -> Option<super::Xdp> {
     });
     Some(super::Xdp { mode: mode.to_owned(), program })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A VLAN on interface 3 with an alternative name and a generic XDP program.
+    fn message() -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_BYTES];
+        bytes[4..8].copy_from_slice(&7u32.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&IFF_UP.to_ne_bytes());
+        let (mut data, mut info) = (Writer::new(), Writer::new());
+        data.put(1, &100u16.to_ne_bytes());
+        info.text(IFLA_INFO_KIND, "vlan").nest(2, &data);
+        let (mut xdp, mut props) = (Writer::new(), Writer::new());
+        xdp.u8(2, 2).u32(4, 55);
+        props.text(53, "trading-link");
+        let mut attributes = Writer::new();
+        attributes.text(3, "vlan100").put(1, &[2, 0, 0, 0, 0, 7]).u32(5, 3).u8(16, 6).u8(33, 1);
+        attributes.nest(IFLA_LINKINFO, &info).nest(43, &xdp).nest(52, &props).put(54, &[0; 6]);
+        bytes.extend_from_slice(attributes.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_link_is_decoded() {
+        let entry = parse(&message()).unwrap();
+        assert_eq!((entry.ifindex, entry.name.as_str(), entry.up), (7, "vlan100", true));
+        assert_eq!((entry.mac.as_str(), &entry.permanent_mac), ("02:00:00:00:00:07", &None));
+        assert_eq!(
+            (entry.kind.as_str(), entry.vlan, entry.sits_on()),
+            ("vlan", Some(100), Some(3))
+        );
+        assert_eq!((entry.state.as_str(), entry.carrier), ("up", true));
+        assert_eq!(entry.altnames, ["trading-link"]);
+        let xdp = entry.xdp.unwrap();
+        assert_eq!((xdp.mode.as_str(), xdp.program), ("generic", Some(55)));
+    }
+
+    #[test]
+    fn an_unknown_form_of_one_attribute_hides_nothing_else() {
+        let mut bytes = message();
+        let mut strange = Writer::new();
+        strange.put(16, &[1, 2, 3]).put(10, &[1]);
+        bytes.extend_from_slice(strange.as_bytes());
+        assert_eq!(parse(&bytes).unwrap().name, "vlan100");
+    }
+
+    #[test]
+    fn damaged_messages_are_survived() {
+        let whole = message();
+        for length in 0..whole.len() {
+            let _ = parse(&whole[..length]);
+        }
+        for position in 0..whole.len() {
+            for bits in [0x01, 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[position] ^= bits;
+                let _ = parse(&bytes);
+            }
+        }
+    }
+}

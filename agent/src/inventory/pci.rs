@@ -39,14 +39,6 @@ pub(super) fn describe(host: &dyn Host, address: &str, facts: &mut NicFacts) {
     facts.pci = Some(pci);
 }
 
-/// The model of the function at this address, where the catalog knows it.
-pub(super) fn model(host: &dyn Host, address: &str) -> Option<String> {
-    let folder = Path::new("/sys/bus/pci/devices").join(address);
-    let id = |file: &str| u16::from_str_radix(attribute(host, &folder, file)?.get(2..)?, 16).ok();
-    let model = firmware_catalog::lookup(id("vendor")?, id("device")?)?;
-    Some(model.name.clone())
-}
-
 /// The catalog's name, else the one in the host's hardware database.
 fn name(host: &dyn Host, pci: &mut PciFacts, facts: &mut NicFacts) {
     let number = |id: &str| u16::from_str_radix(id, 16).ok();

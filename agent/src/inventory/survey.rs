@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use playbooks::{
     Name,
-    vocabulary::{self, Scope},
+    vocabulary::{self, Scope, Setting},
 };
 
 use super::{
@@ -94,12 +94,35 @@ impl Settings {
 /// Whether a setting is shared by all NICs of the namespace or host. A module's parameters are kept
 /// with the NICs that the module drives, shared or not.
 fn belongs_to_host(name: &Name) -> bool {
-    match name.setting().scope {
-        Scope::Host | Scope::Netns => name.family() != "module-param",
+    let is_of_host = |row: &Setting| match row.scope {
+        Scope::Host | Scope::Netns => true,
         Scope::Nic | Scope::Device => false,
+    };
+    match name.family() {
+        "sysctl" => true,
+        "module-param" => false,
+        // Most families have no such member, and finding a name's row costs a walk.
+        family => FAMILIES_WITH_HOST_SETTINGS.contains(&family) && is_of_host(name.setting()),
     }
 }
 
+/// Of the families that are asked NIC by NIC, those of which the host has a part.
+const FAMILIES_WITH_HOST_SETTINGS: [&str; 1] = ["napi"];
+
 fn is_of_host(family: &dyn Family) -> bool {
     family.name() == "sysctl"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_of_the_host_is_told_with_the_host() {
+        for row in vocabulary::SETTINGS.iter().filter(|row| !row.name.ends_with('*')) {
+            let name = Name::try_from(row.name).unwrap();
+            let shared = matches!(row.scope, Scope::Host | Scope::Netns);
+            assert_eq!(belongs_to_host(&name), shared, "{name}");
+        }
+    }
 }

@@ -64,6 +64,15 @@ impl RunRecord {
         }
     }
 
+    /// The settings that this run left at another value than it found.
+    pub fn changed(&self) -> impl Iterator<Item = &Name> {
+        let original = |name: &Name| self.originals.iter().find(|kept| kept.name == *name);
+        self.written
+            .iter()
+            .filter(move |(name, value)| original(name).is_some_and(|k| k.original != **value))
+            .map(|(name, _)| name)
+    }
+
     /// The name of a key across NICs and namespaces: who owns `ring.rx` of which NIC.
     pub fn key(&self, name: &Name) -> String {
         key(&self.nic, self.netns, name)
@@ -115,7 +124,7 @@ impl History {
     pub fn owner(&self, full_key: &str) -> Option<&RunRecord> {
         self.runs.iter().rev().find(|run| {
             run.state == RunState::Committed
-                && run.written.keys().any(|name| run.key(name) == full_key)
+                && run.changed().any(|name| run.key(name) == full_key)
         })
     }
 
@@ -201,7 +210,12 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
             run.ended = None;
         }
         Fact::Committed { stages: _, why } => end(run, RunState::Committed, why),
-        Fact::Reverted { why, proof: _, foreign } => {
+        Fact::Reverted { why, proof, foreign } => {
+            for back in proof {
+                if let (Some(got), true) = (&back.got, run.written.contains_key(&back.name)) {
+                    run.written.insert(back.name.clone(), got.clone());
+                }
+            }
             run.foreign.extend(foreign.iter().cloned());
             end(run, RunState::Reverted, why);
         }

@@ -7,7 +7,7 @@ use playbooks::{Playbook, Value, Wanted};
 use crate::host::sim::{Effect, Feature, Limited, Machine, Pause, Pci, Rss, SimNic, Traffic};
 
 /// The NIC's name on that machine.
-pub const NIC: &str = "eth1";
+pub(super) const NIC: &str = "eth1";
 
 /// A machine with one NIC of the playbook's first driver and model, where interrupt moderation costs
 /// latency and everything that the playbook sets can be set.

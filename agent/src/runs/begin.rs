@@ -10,7 +10,7 @@ use crate::{
     fault::{Kind, Result},
     host::{Host, Nic, nic},
     inventory,
-    log::{Fact, RunState},
+    log::{Fact, RunRecord, RunState},
     measure::Meter,
     plan::{Facts, Plan, Unplannable},
     run::{Allowance, Event, Run},
@@ -53,6 +53,7 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
         let words = format!("playbook {} is not for {}: {why}", request.playbook.name, request.nic);
         Declined::new(Exit::Wrong, "applies-to", words)
     })?;
+    permitted(&request.playbook)?;
     let firmware = subject.firmware.running.clone();
     let facts = gather::facts(host, &subject.name, &request.playbook, firmware)?;
     let plan = Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
@@ -62,6 +63,17 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     })?;
     let refusals = refusals(host, &facts.nic, &plan, request)?;
     Ok(Prepared { plan, facts, refusals })
+}
+
+/// Kernel parameters that a playbook may not set, whatever the NIC.
+fn permitted(playbook: &Playbook) -> Result<(), Declined> {
+    let names = playbook.stages.iter().flat_map(|stage| &stage.settings).map(|(name, _)| name);
+    for name in names.filter(|name| name.family() == "sysctl") {
+        policy::sysctl::permit(name.rest(), &[]).map_err(|refusal| {
+            Declined::new(Exit::Refused, refusal.rule, refusal.to_string())
+        })?;
+    }
+    Ok(())
 }
 
 /// Who else needs this NIC: nobody knows is no permission.
@@ -102,18 +114,18 @@ pub fn apply(desk: &Desk, request: &Apply, meter: &mut dyn Meter) -> Result<Outc
         return Ok(Outcome::AlreadyRight(Box::new(prepared.plan)));
     }
     owned_by_another(desk, plan)?;
-    let id = begin(desk, &prepared, &digest)?;
+    let begun = begin(desk, &prepared, &digest)?;
     if let Some(refusal) = prepared.refusals.first() {
         let (rule, why) = (refusal.rule.to_owned(), refusal.to_string());
-        desk.say(Some(&id), vec![Fact::Refused { rule: rule.clone(), why: why.clone() }])?;
+        desk.say(Some(&begun.id), vec![Fact::Refused { rule: rule.clone(), why: why.clone() }])?;
         desk.store.sync()?;
         return Err(Declined::new(Exit::Refused, &rule, why));
     }
-    drive(desk, request, prepared, &id, meter)
+    drive(desk, request, prepared, begun, meter)
 }
 
 /// Makes everything durable that a stranger would need if we died at the first write.
-fn begin(desk: &Desk, prepared: &Prepared, digest: &str) -> Result<String, Declined> {
+fn begin(desk: &Desk, prepared: &Prepared, digest: &str) -> Result<RunRecord, Declined> {
     let plan = &prepared.plan;
     let id = run_id(desk, digest);
     let json = serde_json::to_vec_pretty(plan)
@@ -132,14 +144,15 @@ fn begin(desk: &Desk, prepared: &Prepared, digest: &str) -> Result<String, Decli
         uid: desk.uid,
     };
     desk.say(Some(&id), vec![begun])?;
-    Ok(id)
+    let history = desk.history()?;
+    history.find(&id).cloned().map_err(|why| Declined::new(Exit::Failed, "log", why))
 }
 
 fn drive(
     desk: &Desk,
     request: &Apply,
     prepared: Prepared,
-    id: &str,
+    begun: RunRecord,
     meter: &mut dyn Meter,
 ) -> Result<Outcome, Declined> {
     let Prepared { plan, facts, refusals: _ } = prepared;
@@ -160,7 +173,7 @@ fn drive(
     let mut engine = Engine {
         host: desk.host,
         store: desk.store,
-        id: id.to_owned(),
+        id: begun.id.clone(),
         epoch: desk.epoch,
         seq,
         stop: desk.stop,
@@ -169,7 +182,7 @@ fn drive(
     };
     let mut run = Run::new(plan, facts.nic, Allowance { force: request.force });
     let end = engine.drive(&mut run, Event::Begin);
-    Ok(Outcome::Ran(Box::new(desk.told(id, &end)?)))
+    Ok(Outcome::Ran(Box::new(desk.told(begun, &end))))
 }
 
 /// A key that an unfinished run may have changed is not ours to write.

@@ -41,7 +41,7 @@ pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
             return Err(Declined::new(Exit::Stuck, "unfinished", why));
         }
     }
-    for name in run.written.keys() {
+    for name in run.changed() {
         let key = run.key(name);
         if let Some(owner) = history.owner(&key)
             && owner.id != run.id
@@ -90,7 +90,7 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
     let fact = Fact::Reverting { why: why.to_owned() };
     let _ = engine.record(vec![fact], crate::run::Durable::BestEffort);
     let end = engine.drive(&mut run, Event::Begin);
-    Ok(desk.told(&record.id, &end)?)
+    Ok(desk.told(record.clone(), &end))
 }
 
 /// The NIC is not there. After a reboot its volatile settings are gone with it; without one, what it

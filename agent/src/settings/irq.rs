@@ -13,6 +13,7 @@ use super::{
     plain,
     queues::Napis,
     vectors::{self, Vector},
+    words,
 };
 use crate::{
     fault::{Fault, Kind, Result},
@@ -113,20 +114,35 @@ impl Family for Irq {
         name.setting().disturbs.to_vec()
     }
 
-    /// Numbers are not known without asking the host, so the lines look them up by place.
     fn by_hand(&self, nic: &Nic, batch: &[Change]) -> Vec<String> {
-        let mut lines = Vec::new();
-        for change in batch {
-            let Value::Texts(lists) = &change.to else { continue };
-            lines.push(format!(
-                "# interrupts of {} in queue order (see /proc/interrupts), CPU lists in the same \
-                 order: {}; for each: echo LIST > /proc/irq/NUMBER/smp_affinity_list",
-                nic.name,
-                lists.join(" ; ")
-            ));
-        }
-        lines
+        let line = |change: &Change| match (&change.to, &nic.pci) {
+            (Value::Texts(lists), Some(pci)) => Some(by_name(pci, lists)),
+            (Value::Texts(_), None)
+            | (Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Numbers(_), _) => None,
+        };
+        batch.iter().filter_map(line).collect()
     }
+}
+
+/// A shell line that finds the interrupts by their names, as [`vectors`] does, since numbers change:
+/// sorts them by queue, receive before transmit, and gives each its CPUs.
+fn by_name(pci: &str, lists: &[String]) -> String {
+    let irqs = format!("/sys/bus/pci/devices/{}/msi_irqs", words::quote(pci));
+    // Only CPU lists get into the line, whatever the change says.
+    let lists: Vec<String> =
+        lists.iter().filter_map(|list| Some(Cpus::from_list(list).ok()?.list())).collect();
+    let cpus = lists.join(" ");
+    if let [only] = lists.as_slice() {
+        return format!(
+            "for i in $(ls {irqs}); do echo {only} > /proc/irq/$i/smp_affinity_list; done"
+        );
+    }
+    let queue = "s/^.*(comp|fp|rx|tx|input|output)[-.]?([0-9]+)(@.*)? ([0-9]+)$/\\2 \\1 \\4/Ip";
+    format!(
+        "for i in $(ls {irqs}); do echo \"$(cat /sys/kernel/irq/$i/actions) $i\"; done | \
+         sed -nE '{queue}' | sort -k1,1n -k2,2 | while read -r queue kind i; do echo $i; done | \
+         for c in {cpus}; do read -r i && echo $c > /proc/irq/$i/smp_affinity_list; done"
+    )
 }
 
 fn own_vectors(host: &dyn Host, nic: &Nic) -> Result<Vec<Vector>> {

@@ -5,7 +5,7 @@
 
 use playbooks::{Name, Value, Wanted, vocabulary::Disruption};
 
-use super::plain;
+use super::{plain, resolve, words};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{
@@ -73,7 +73,7 @@ impl Family for Link {
         now: &Current,
     ) -> Result<Value> {
         let act = plain::setting(name, &nic.name);
-        let value = plain::number(&act, wanted, now)?;
+        let value = resolve::number(nic, name, wanted, now)?;
         if name.rest() == "mtu"
             && let Some(why) = no_way_back(host, nic, &value)
         {
@@ -127,9 +127,10 @@ impl Family for Link {
     fn by_hand(&self, nic: &Nic, batch: &[Change]) -> Vec<String> {
         let line = |change: &Change| {
             let word = if change.name.rest() == "mtu" { "mtu" } else { "txqueuelen" };
-            format!("ip link set dev {} {word} {}", plain::quote(&nic.name), change.to)
+            let number = change.to.as_number()?;
+            Some(format!("ip link set dev {} {word} {number}", words::quote(&nic.name)))
         };
-        batch.iter().map(line).collect()
+        batch.iter().filter_map(line).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use playbooks::{Name, Value, Wanted, vocabulary::Disruption};
 use super::{
     plain,
     queues::{Napi as Instance, Napis},
+    resolve,
 };
 use crate::{
     fault::{Fault, Kind, Result},
@@ -62,10 +63,16 @@ impl Family for Napi {
 
     fn survey(&self, host: &dyn Host, nics: &[Nic]) -> Vec<Readings> {
         let napis = instances(Napis::of_all(host));
-        let names: Vec<Name> = NAMES.iter().filter_map(|name| plain::name(name)).collect();
+        let names = NAMES.iter().filter_map(|name| plain::name(name));
+        let (hosts, nics_own): (Vec<Name>, Vec<Name>) =
+            names.partition(|name| matches!(place(name), Some(Place::Host { .. })));
+        // The host's are the same for every NIC: read once.
+        let Some(first) = nics.first() else { return Vec::new() };
+        let hosts: Vec<_> =
+            hosts.iter().map(|name| (name.clone(), current(host, first, name, &napis))).collect();
         let of = |nic| {
             let each = |name: &Name| (name.clone(), current(host, nic, name, &napis));
-            plain::readings(names.iter().map(each))
+            plain::readings(nics_own.iter().map(each).chain(hosts.iter().cloned()))
         };
         nics.iter().map(of).collect()
     }
@@ -85,7 +92,7 @@ impl Family for Napi {
     ) -> Result<Value> {
         let act = plain::setting(name, &nic.name);
         if name.rest() != "threaded" {
-            return plain::number(&act, wanted, now);
+            return resolve::number(nic, name, wanted, now);
         }
         let word = match wanted {
             Wanted::Exactly(Value::Bool(true)) => "enabled",

@@ -8,7 +8,7 @@ mod rule;
 
 use playbooks::{Name, Value, Wanted, vocabulary::Disruption};
 
-use super::{plain, rxnfc};
+use super::{plain, rxnfc, words};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Host, Nic},
@@ -108,19 +108,18 @@ impl Family for Ntuple {
     }
 
     fn by_hand(&self, nic: &Nic, batch: &[Change]) -> Vec<String> {
-        let nic = plain::quote(&nic.name);
+        let nic = words::quote(&nic.name);
         let line = |change: &Change| {
-            let slot = change.name.rest();
-            match &change.to {
-                Value::Text(rule) if rule != NONE => format!("ethtool -N {nic} {rule} loc {slot}"),
-                Value::Text(_)
-                | Value::Bool(_)
-                | Value::Number(_)
-                | Value::Numbers(_)
-                | Value::Texts(_) => format!("ethtool -N {nic} delete {slot}"),
+            let slot = slot_of(&change.name).ok()?;
+            let Value::Text(text) = &change.to else { return None };
+            if text == NONE {
+                return Some(format!("ethtool -N {nic} delete {slot}"));
             }
+            // Only a rule's own words get into the line, whatever the change says.
+            let rule = rule::parse(text, slot).and_then(|spec| rule::render(&spec)).ok()?;
+            Some(format!("ethtool -N {nic} {rule} loc {slot}"))
         };
-        batch.iter().map(line).collect()
+        batch.iter().filter_map(line).collect()
     }
 }
 

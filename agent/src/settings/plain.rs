@@ -2,6 +2,7 @@
 
 use playbooks::{Name, Value, Wanted};
 
+use super::words::quote;
 use crate::{
     fault::{Fault, Kind, Result},
     host::Nic,
@@ -50,34 +51,6 @@ pub(super) fn change(change: &Change, nic: &str) -> String {
     format!("set {} on {nic} to {}", change.name, change.to)
 }
 
-/// The number that `wanted` means, within the limits where the kernel names any.
-pub(super) fn number(act: &str, wanted: &Wanted, now: &Current) -> Result<Value> {
-    let limit = |limit: Option<u64>| {
-        let none = || Fault::new(Kind::Unsupported, act, "the driver names no such limit");
-        limit.ok_or_else(none)
-    };
-    let value = match wanted {
-        Wanted::Exactly(Value::Number(n)) => *n,
-        Wanted::Max => limit(now.max)?,
-        Wanted::Min => limit(now.min)?,
-        Wanted::Exactly(Value::Bool(_) | Value::Text(_) | Value::Numbers(_) | Value::Texts(_))
-        | Wanted::Default
-        | Wanted::Equal(_)
-        | Wanted::Weights(_)
-        | Wanted::LocalCpus
-        | Wanted::Cpus(_) => return Err(Fault::new(Kind::Invalid, act, "wants a number")),
-    };
-    match (now.min, now.max) {
-        (Some(min), _) if value < min => {
-            Err(Fault::new(Kind::Invalid, act, format!("{value} is below the limit of {min}")))
-        }
-        (_, Some(max)) if value > max => {
-            Err(Fault::new(Kind::Invalid, act, format!("{value} is above the limit of {max}")))
-        }
-        (_, _) => Ok(Value::Number(value)),
-    }
-}
-
 /// The text that `wanted` means, white space folded: numbers and booleans are taken as their text
 /// (`1` and `0`, as the kernel's own switches have it).
 pub(super) fn text(act: &str, wanted: &Wanted) -> Result<String> {
@@ -115,15 +88,6 @@ pub(super) fn one_by_one(changes: Vec<Change>) -> Vec<Vec<Change>> {
     changes.into_iter().map(|change| vec![change]).collect()
 }
 
-/// One word for a shell: as it is where it means nothing to one, else in single quotes.
-pub(super) fn quote(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./:,@%+=".contains(&b);
-    match !word.is_empty() && word.bytes().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
 /// `echo VALUE > FILE`, as a person would type it.
 pub(super) fn echo(text: &str, path: &str) -> String {
     format!("echo {} > {}", quote(text), quote(path))
@@ -134,14 +98,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_shell_would_read_otherwise_is_quoted() {
-        assert_eq!(quote("cubic"), "cubic");
-        assert_eq!(quote("4096 131072 6291456"), "'4096 131072 6291456'");
-        assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(quote(""), "''");
-    }
-
-    #[test]
     fn texts_are_folded_and_bounded() {
         let exactly = |text: &str| Wanted::Exactly(Value::Text(text.to_owned()));
         assert_eq!(text("set x", &exactly("4096\t 131072 ")).unwrap(), "4096 131072");
@@ -149,14 +105,5 @@ mod tests {
         for bad in ["", "  ", "a\0b", &"x".repeat(5000)] {
             assert!(text("set x", &exactly(bad)).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn numbers_keep_to_the_limits() {
-        let now = Current { min: Some(68), max: Some(9000), ..Current::of(Value::Number(1500)) };
-        assert_eq!(number("set", &Wanted::Max, &now).unwrap(), Value::Number(9000));
-        let fault = number("set", &Wanted::Exactly(Value::Number(9001)), &now).unwrap_err();
-        assert_eq!(fault.cause, "9001 is above the limit of 9000");
-        assert!(number("set", &Wanted::Min, &Current::of(Value::Number(1))).is_err());
     }
 }

@@ -14,6 +14,7 @@ use playbooks::{Name, Value, Wanted, vocabulary::Disruption};
 use super::{
     plain,
     rxnfc::{self, word},
+    words,
 };
 use crate::{
     fault::{Fault, Kind, Result},
@@ -153,7 +154,7 @@ impl Family for Rss {
     }
 
     fn by_hand(&self, nic: &Nic, batch: &[Change]) -> Vec<String> {
-        let nic = plain::quote(&nic.name);
+        let nic = words::quote(&nic.name);
         batch.iter().map(|change| format!("ethtool -X {nic} {}", words(&change.to))).collect()
     }
 }
@@ -211,7 +212,7 @@ fn weighted(weights: &[u32], size: usize) -> Result<Vec<u32>, String> {
 
 /// What follows `ethtool -X eth1`. Not every table can be said in ethtool(8)'s words.
 fn words(value: &Value) -> String {
-    let Value::Numbers(table) = value else { return value.to_string() };
+    let Value::Numbers(table) = value else { return words::quote(&value.to_string()) };
     let table: Vec<u32> = table.iter().filter_map(|&queue| u32::try_from(queue).ok()).collect();
     let queues = table.iter().max().map_or(0, |&queue| queue.saturating_add(1));
     // Beyond as many queues as entries, counting each would take long and say little.

@@ -10,7 +10,7 @@ use playbooks::{
     vocabulary::{Disruption, SETTINGS},
 };
 
-use super::plain;
+use super::{plain, words};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Host, Nic},
@@ -134,7 +134,7 @@ impl Family for Sysctl {
     fn by_hand(&self, _nic: &Nic, batch: &[Change]) -> Vec<String> {
         let line = |change: &Change| {
             let value = change.to.to_string().replace('\'', r"'\''");
-            format!("sysctl -w {}='{value}'", plain::quote(change.name.rest()))
+            format!("sysctl -w {}='{value}'", words::quote(change.name.rest()))
         };
         batch.iter().map(line).collect()
     }

@@ -1,6 +1,6 @@
 //! Which interrupt belongs to which queue.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::queues::{Direction, Napis};
 use crate::{
@@ -87,7 +87,8 @@ fn placed(mut named: Vec<(Served, u32)>) -> Vec<Vector> {
 
 /// The interrupt numbers of the NIC's device, ascending.
 fn numbers(host: &dyn Host, nic: &Nic) -> Vec<u32> {
-    let Some(device) = device(host, nic) else { return Vec::new() };
+    let Some(pci) = &nic.pci else { return Vec::new() };
+    let device = Path::new("/sys/bus/pci/devices").join(pci);
     let names = host.list(&device.join("msi_irqs")).unwrap_or_default();
     let mut irqs: Vec<u32> = names.iter().filter_map(|name| name.parse().ok()).collect();
     if irqs.is_empty() {
@@ -99,26 +100,6 @@ fn numbers(host: &dyn Host, nic: &Nic) -> Vec<u32> {
     irqs.sort_unstable();
     irqs.truncate(VECTORS_MAX);
     irqs
-}
-
-/// The PCI device in sysfs. virtio's own device sits below it, so the path's last PCI address counts.
-fn device(host: &dyn Host, nic: &Nic) -> Option<PathBuf> {
-    let of_pci = |address: &str| Path::new("/sys/bus/pci/devices").join(address);
-    if let Some(pci) = &nic.pci {
-        return Some(of_pci(pci));
-    }
-    let target = host.target(&Path::new("/sys/class/net").join(&nic.name)).ok()?;
-    target.split('/').rev().find(|part| is_pci_address(part)).map(of_pci)
-}
-
-/// `0000:3b:00.0`.
-fn is_pci_address(text: &str) -> bool {
-    let shape = |(at, sign): (usize, u8)| match at {
-        4 | 7 => sign == b':',
-        10 => sign == b'.',
-        _ => sign.is_ascii_hexdigit(),
-    };
-    text.len() == 12 && text.bytes().enumerate().all(shape)
 }
 
 /// Each interrupt's name, from /sys/kernel/irq (Linux 4.9), else from /proc/interrupts.
@@ -243,11 +224,5 @@ mod tests {
         let from = |number| (Served { number, direction: Direction::Rx }, 100 + number);
         let queues: Vec<u32> = placed(vec![from(3), from(1)]).iter().map(|v| v.queue).collect();
         assert_eq!(queues, [0, 1]);
-    }
-
-    #[test]
-    fn pci_addresses_are_told_from_other_parts_of_a_path() {
-        assert!(is_pci_address("0000:3b:00.0") && !is_pci_address("0000:3b:00:0"));
-        assert!(!is_pci_address("pci0000:00") && !is_pci_address("virtio2"));
     }
 }

@@ -1,390 +1,229 @@
-//! The state directory.
+//! The real disk: the state directory.
 //!
-//! The log is a row of C2SP tlog-tiles entry bundles (<https://c2sp.org/tlog-tiles>): up to 256 entries
-//! a file, each prefixed with its length as a big-endian u16. File N lies at `log/tile/entries/` and N
-//! in groups of three digits, all but the last prefixed with `x`: `x001/234`. The last bundle grows in
-//! place; the specification's partial bundle `<N>.p/<W>` is by definition its prefix of W entries.
+//! This module and its children are the one place outside `host/linux` that touches files, and only
+//! below the state directory: the journal must be durable, which needs the file system's own calls.
 //!
-//! A torn tail (an entry shorter than its length says, a length of zero, a last entry that is not
-//! JSON) never happened: `entries` leaves it out, and the writer cuts it off when it opens. Damage
-//! anywhere else is an error.
-#![allow(clippy::disallowed_methods, reason = "this file owns the state directory")]
+//! ```text
+//! STATE/                 0700; every file 0600
+//!   log/tile/entries/…   the log, as entry bundles (see super::bundle)
+//!   durable              how far the log is known to have reached the disk: `<bundle> <bytes>`
+//!   epoch                the fence: 20 digits, one higher at each opening for writing
+//!   lock                 held (flock) by the one writer; its text says who that is
+//!   spare                space kept back, given up when the disk is full
+//!   torn/<bundle>-<at>   bytes that a crash left after the last whole entry, kept when cut off
+//!   runs/, plans/, …     blobs
+//! ```
+//!
+//! **The log.** Bundle N is `log/tile/entries/<N>`. Only the last bundle is partial. The specification
+//! calls its W entries `<N>.p/<W>`; here they are simply the first W entries of the file `<N>`, which
+//! only ever grows, so that a reader asked for `<N>.p/<W>` takes that prefix of `<N>`. A batch is one
+//! write(2); [`Store::sync`] is one fdatasync, and one fsync of the directory when a file is new. A
+//! full bundle is made durable before the next one is begun, so a crash can tear the last file only.
+//!
+//! **After a crash** bytes may stand after the last whole entry. They are no entry, are reported by
+//! [`Disk::torn`], and are cut off (and kept aside) by the next append. `durable` is written after each
+//! sync and never synced itself, so it is never too high: what cannot be read below it is damage and
+//! not a tear, and then nothing is appended and everything that reads fails with `Malformed`.
+//!
+//! **On a full disk** an append that did not fit is cut off again at once. The spare space is given up
+//! and the call tried once more, so that a revert's own entries still have room.
+//!
+//! **Blobs and marks** are whole or not there (written beside, synced, renamed), so they need no lock;
+//! it guards the log and the epoch.
+#![allow(clippy::disallowed_methods, reason = "the store owns the state directory")]
+
+mod file;
+mod lock;
+mod log;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs,
     path::{Component, Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use nix::fcntl::{Flock, FlockArg};
-
-use super::Store;
-use crate::{
-    fault::{Fault, Kind, Result},
-    log::fact::ENTRY_BYTES_MAX,
+use self::{
+    lock::{Epoch, Lock},
+    log::Log,
 };
+use super::{Store, bundle::Tear};
+use crate::fault::{Fault, Kind, Result};
 
-/// Entries a bundle, by the specification.
-const BUNDLE_ENTRIES: u64 = 256;
-/// A full bundle cannot be longer; anything longer is not one.
-const BUNDLE_BYTES_MAX: u64 = BUNDLE_ENTRIES * (ENTRY_BYTES_MAX as u64 + 2);
-/// Blobs are plans, evidence and marks. A million samples are some 30 MB.
-const BLOB_BYTES_MAX: u64 = 1 << 30;
+/// Kept back for a full disk: room for the entries of several reverts.
+const SPARE_BYTES: u64 = 1 << 20;
+/// The largest blob that is read back.
+const BLOB_BYTES_MAX: u64 = 256 << 20;
+/// What blobs may not be called: these are the store's own.
+const RESERVED: [&str; 7] = ["log", "durable", "epoch", "lock", "spare", "torn", "keys"];
 
+/// What the state directory is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Takes the writer's lock and a new epoch; cuts off a torn tail.
-    Write,
-    /// Takes no lock; sees what is there.
+    /// Takes no lock, and leaves log and epoch alone; shows what the writer has appended so far.
     Read,
+    /// Takes the lock and a new epoch.
+    Write,
 }
 
-/// The state directory of this host.
+/// Bytes after the last whole entry, left by a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Torn {
+    pub bundle: u64,
+    /// Where in the bundle they begin.
+    pub at: u64,
+    pub bytes: u64,
+    pub why: Tear,
+}
+
+/// The state directory.
 #[derive(Debug)]
 pub struct Disk {
-    root: PathBuf,
-    writer: Option<Mutex<Writer>>,
+    state: PathBuf,
+    log: Mutex<Log>,
+    writer: Option<Writer>,
+    torn: Option<Torn>,
 }
 
 #[derive(Debug)]
 struct Writer {
-    /// Held until the process ends.
-    _lock: Flock<File>,
-    /// The bundle that grows, its number and its whole entries and bytes.
-    bundle: File,
-    number: u64,
-    entries: u64,
-    bytes: u64,
-    /// Directories with new names in them, to be synced with the next sync.
-    fresh: Vec<PathBuf>,
-    /// Bytes of a torn tail that opening cut off.
-    mended: u64,
+    lock: Lock,
+    epoch: u64,
 }
 
 impl Disk {
-    /// Opens (and for a writer, creates) the state directory.
+    /// Opens the state directory; for writing it is created where it is missing.
     ///
     /// # Errors
-    /// `Busy` when another writer holds the lock, with its pid.
-    pub fn open(root: &Path, access: Access) -> Result<Disk> {
-        let writer = match access {
-            Access::Read => None,
-            Access::Write => Some(Mutex::new(Writer::open(root)?)),
+    /// `Busy` where another process holds the lock, by its pid and run where it named them; `Denied`
+    /// where others may write to the directory.
+    pub fn open(state: &Path, access: Access) -> Result<Disk> {
+        let state = state.to_path_buf();
+        let (writer, log) = match access {
+            Access::Read => (None, Log::reading(&state)?),
+            Access::Write => {
+                file::directory(&state)?;
+                file::own(&state)?;
+                let lock = Lock::take(&state)?;
+                let epoch = with_spare(&state, || Epoch::of(&state).advance())?;
+                let log = Log::writing(&state)?;
+                // Missing space is no reason not to start: a revert may be what it is started for.
+                let _ = file::reserve(&state.join("spare"), SPARE_BYTES);
+                (Some(Writer { lock, epoch }), log)
+            }
         };
-        Ok(Disk { root: root.to_owned(), writer })
+        let torn = log.torn();
+        Ok(Disk { state, log: Mutex::new(log), writer, torn })
     }
 
-    /// The pid of the process that holds the writer's lock now, if one does.
-    pub fn holder(&self) -> Result<Option<u32>> {
-        holder(&self.root)
+    /// What a crash had left after the last whole entry when this was opened.
+    pub fn torn(&self) -> Option<Torn> {
+        self.torn
     }
 
-    /// Bytes of a torn tail that this writer cut off when it opened; 0 where there was none.
-    pub fn mended(&self) -> u64 {
-        self.lock().map_or(0, |writer| writer.mended)
+    /// The epoch that opening for writing took; `None` for a reader.
+    pub fn taken(&self) -> Option<u64> {
+        self.writer.as_ref().map(|writer| writer.epoch)
     }
 
-    /// Sets or takes away a mark (a small file at the top) without the writer's lock.
-    pub fn mark(root: &Path, name: &str, text: Option<&[u8]>) -> Result<()> {
-        let act = format!("mark {}", root.join(name).display());
-        make_dir(root).map_err(|e| fault(&act, &e))?;
-        match text {
-            Some(text) => put(root, name, text),
-            None => match fs::remove_file(root.join(name)) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(fault(&act, &e)),
-                Err(_) | Ok(()) => sync_dir(root).map_err(|e| fault(&act, &e)),
-            },
+    /// Tells whoever is refused which run holds the lock. Best effort: it is information only.
+    pub fn holds(&self, run: &str) {
+        if let Some(writer) = &self.writer {
+            writer.lock.name(run);
         }
     }
 
-    fn lock(&self) -> Option<MutexGuard<'_, Writer>> {
-        // A panic in between leaves counts that match the file: they change last.
-        self.writer.as_ref().map(|w| w.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The process that holds the lock now, if one does.
+    ///
+    /// # Errors
+    /// `Malformed` where one holds it and has not said who it is.
+    pub fn holder(&self) -> Result<Option<u32>> {
+        lock::holder(&self.state)
     }
 
-    fn writing(&self, act: &str) -> Result<MutexGuard<'_, Writer>> {
-        self.lock().ok_or_else(|| Fault::new(Kind::Denied, act, "opened for reading only"))
+    /// Sets a mark, a small file at the top, or with `None` takes it away. Needs no lock: `freeze`
+    /// binds while a run is in flight.
+    pub fn mark(state: &Path, name: &str, text: Option<&[u8]>) -> Result<()> {
+        let act = format!("mark {name} in {}", state.display());
+        let path = place(state, &act, name)?;
+        let marked = match text {
+            Some(text) => file::directory(state)
+                .and_then(|()| with_spare(state, || file::replace(&path, text))),
+            None => file::remove(&path),
+        };
+        marked.map_err(|fault| fault.during(act))
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        // A panic between two steps leaves a log that still says what it has written.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writable(&self, act: &str) -> Result<()> {
+        match self.writer {
+            Some(_) => Ok(()),
+            None => Err(Fault::new(Kind::Denied, act, "opened for reading only")),
+        }
     }
 }
 
 impl Store for Disk {
     fn append(&self, entries: &[Vec<u8>]) -> Result<()> {
-        self.writing("append to the log")?.append(&self.root, entries)
+        self.writable("append to the log")?;
+        let mut log = self.log();
+        with_spare(&self.state, || log.append(entries))
     }
 
     fn sync(&self) -> Result<()> {
-        let mut writer = self.writing("sync the log")?;
-        writer.bundle.sync_data().map_err(|e| fault("sync the log", &e))?;
-        for folder in std::mem::take(&mut writer.fresh) {
-            sync_dir(&folder).map_err(|e| fault("sync the log's folder", &e))?;
-        }
-        Ok(())
+        self.writable("sync the log")?;
+        self.log().sync()
     }
 
     fn entries(&self) -> Result<Vec<Vec<u8>>> {
-        let mut all = Vec::new();
-        for number in 0.. {
-            let path = bundle_path(&self.root, number);
-            let act = format!("read {}", path.display());
-            let bytes = match read_bounded(&path, BUNDLE_BYTES_MAX) {
-                Ok(bytes) => bytes,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
-                Err(e) => return Err(fault(&act, &e)),
-            };
-            let last = !bundle_path(&self.root, number + 1).exists();
-            let (entries, whole) = split(&bytes, last);
-            let short = (entries.len() as u64) < BUNDLE_ENTRIES;
-            if !last && (short || whole < bytes.len()) {
-                let cause = format!("damaged at byte {whole}, and later bundles follow");
-                return Err(Fault::new(Kind::Malformed, act, cause));
-            }
-            all.extend(entries);
-            if last {
-                break;
-            }
-        }
-        Ok(all)
+        self.log().entries()
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        put(&self.root, name, bytes)
+        let act = format!("store {name}");
+        let path = place(&self.state, &act, name)?;
+        with_spare(&self.state, || file::replace(&path, bytes).map_err(|fault| fault.during(&act)))
     }
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.root.join(confined(name)?);
-        match read_bounded(&path, BLOB_BYTES_MAX) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(fault(&format!("read {}", path.display()), &e)),
-        }
+        let act = format!("read {name} of the store");
+        let path = place(&self.state, &act, name)?;
+        file::read(&path, BLOB_BYTES_MAX).map_err(|fault| fault.during(act))
     }
 
     fn epoch(&self) -> Result<u64> {
-        read_epoch(&self.root)
+        Epoch::of(&self.state).read()
     }
 }
 
-impl Writer {
-    fn open(root: &Path) -> Result<Writer> {
-        let act = format!("open the state directory {}", root.display());
-        for folder in ["log/tile/entries", "runs", "plans"] {
-            make_dir(&root.join(folder)).map_err(|e| fault(&act, &e))?;
-        }
-        let lock = take_lock(root)?;
-        let epoch = read_epoch(root)? + 1;
-        put(root, "epoch", format!("{epoch}\n").as_bytes())?;
-        let number = last_bundle(root);
-        let path = bundle_path(root, number);
-        let mut bundle = open_bundle(&path).map_err(|e| fault(&act, &e))?;
-        let bytes = read_bounded(&path, BUNDLE_BYTES_MAX).map_err(|e| fault(&act, &e))?;
-        let (entries, whole) = split(&bytes, true);
-        let mended = (bytes.len() - whole) as u64;
-        if mended > 0 {
-            bundle.set_len(whole as u64).map_err(|e| fault(&act, &e))?;
-            bundle.sync_data().map_err(|e| fault(&act, &e))?;
-        }
-        bundle.seek(SeekFrom::End(0)).map_err(|e| fault(&act, &e))?;
-        let fresh = path.parent().map(Path::to_owned).into_iter().collect();
-        let (entries, bytes) = (entries.len() as u64, whole as u64);
-        Ok(Writer { _lock: lock, bundle, number, entries, bytes, fresh, mended })
-    }
-
-    /// One write a bundle touched. A write that fails half-way is cut off again, so that the next
-    /// append does not follow a torn entry.
-    fn append(&mut self, root: &Path, entries: &[Vec<u8>]) -> Result<()> {
-        let act = "append to the log";
-        let mut rest = entries;
-        while !rest.is_empty() {
-            if self.entries == BUNDLE_ENTRIES {
-                self.next_bundle(root).map_err(|e| fault(act, &e))?;
-            }
-            let room = usize::try_from(BUNDLE_ENTRIES - self.entries).unwrap_or(0);
-            let (now, later) = rest.split_at(rest.len().min(room));
-            let mut bytes = Vec::new();
-            for entry in now {
-                let length = u16::try_from(entry.len()).ok().filter(|n| *n > 0);
-                let length = length.ok_or_else(|| {
-                    Fault::new(Kind::Invalid, act, format!("an entry of {} bytes", entry.len()))
-                })?;
-                bytes.extend_from_slice(&length.to_be_bytes());
-                bytes.extend_from_slice(entry);
-            }
-            if let Err(error) = self.bundle.write_all(&bytes) {
-                let _ = self.bundle.set_len(self.bytes);
-                let _ = self.bundle.seek(SeekFrom::Start(self.bytes));
-                return Err(fault(act, &error));
-            }
-            self.bytes += bytes.len() as u64;
-            self.entries += now.len() as u64;
-            rest = later;
-        }
-        Ok(())
-    }
-
-    fn next_bundle(&mut self, root: &Path) -> io::Result<()> {
-        // The full one is durable before the next exists: a gap in the middle cannot arise.
-        self.bundle.sync_data()?;
-        let path = bundle_path(root, self.number + 1);
-        if let Some(folder) = path.parent() {
-            make_dir(folder)?;
-            self.fresh.push(folder.to_owned());
-        }
-        self.bundle = open_bundle(&path)?;
-        self.number += 1;
-        (self.entries, self.bytes) = (0, 0);
-        Ok(())
+/// Does `work`; where the disk is full, gives up the spare space and tries once more.
+fn with_spare<T>(state: &Path, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    match work() {
+        Err(fault) if file::is_full(&fault) => match fs::remove_file(state.join("spare")) {
+            Ok(()) => work(),
+            Err(_) => Err(fault),
+        },
+        done => done,
     }
 }
 
-/// Whole entries, and the byte at which they end. In the last bundle a final entry that is not JSON
-/// is a torn one.
-fn split(bytes: &[u8], last: bool) -> (Vec<Vec<u8>>, usize) {
-    let mut entries: Vec<Vec<u8>> = Vec::new();
-    let mut at = 0;
-    while let Some(header) = bytes.get(at..at + 2) {
-        let length = usize::from(u16::from_be_bytes([header[0], header[1]]));
-        let Some(entry) = bytes.get(at + 2..at + 2 + length) else { break };
-        if length == 0 || entries.len() as u64 == BUNDLE_ENTRIES {
-            break;
-        }
-        entries.push(entry.to_vec());
-        at += 2 + length;
+/// The place of a blob: a plain relative path that is not the store's own.
+fn place(state: &Path, act: &str, name: &str) -> Result<PathBuf> {
+    let refused = |why: &str| Err(Fault::new(Kind::Invalid, act, why));
+    if name.is_empty() || name.len() > 512 || name.bytes().any(|b| b < 0x20 || b == 0x7f) {
+        return refused("not a name of 1 to 512 plain characters");
     }
-    let torn = |entry: &Vec<u8>| serde_json::from_slice::<serde::de::IgnoredAny>(entry).is_err();
-    while last && entries.last().is_some_and(torn) {
-        at -= 2 + entries.pop().map_or(0, |entry| entry.len());
-    }
-    (entries, at)
-}
-
-fn bundle_path(root: &Path, number: u64) -> PathBuf {
-    let mut name = format!("{:03}", number % 1000);
-    let mut rest = number / 1000;
-    while rest > 0 {
-        name = format!("x{:03}/{name}", rest % 1000);
-        rest /= 1000;
-    }
-    root.join("log/tile/entries").join(name)
-}
-
-fn last_bundle(root: &Path) -> u64 {
-    (0..).find(|n| !bundle_path(root, n + 1).exists()).unwrap_or(0)
-}
-
-fn open_bundle(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
-}
-
-fn take_lock(root: &Path) -> Result<Flock<File>> {
-    let path = root.join("lock");
-    let act = format!("take the writer's lock {}", path.display());
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|e| fault(&act, &e))?;
-    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        if errno != nix::errno::Errno::EWOULDBLOCK {
-            return Fault::errno(act.clone(), errno as i32, None);
-        }
-        let holder = fs::read_to_string(&path).unwrap_or_default();
-        let cause = format!("process {} is at work here", holder.trim());
-        Fault::new(Kind::Busy, act.clone(), cause)
-    })?;
-    lock.set_len(0).map_err(|e| fault(&act, &e))?;
-    write!(*lock, "{}", std::process::id()).map_err(|e| fault(&act, &e))?;
-    Ok(lock)
-}
-
-fn holder(root: &Path) -> Result<Option<u32>> {
-    let path = root.join("lock");
-    let act = format!("see who holds {}", path.display());
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(fault(&act, &e)),
-    };
-    match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        // Nobody has it; ours is given back as it goes out of scope.
-        Ok(_) => Ok(None),
-        Err(_) => {
-            let text = fs::read_to_string(&path).map_err(|e| fault(&act, &e))?;
-            Ok(text.trim().parse().ok())
-        }
-    }
-}
-
-fn read_epoch(root: &Path) -> Result<u64> {
-    let path = root.join("epoch");
-    let act = format!("read {}", path.display());
-    match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|_| {
-            Fault::new(Kind::Malformed, act, format!("`{}` is not a number", text.trim()))
-        }),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(e) => Err(fault(&act, &e)),
-    }
-}
-
-/// Written aside, synced, renamed, and the name synced: whole or not at all.
-fn put(root: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let path = root.join(confined(name)?);
-    let act = format!("write {}", path.display());
-    let write = || -> io::Result<()> {
-        let folder = path.parent().unwrap_or(root);
-        make_dir(folder)?;
-        let aside = path.with_extension(format!("new-{}", std::process::id()));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&aside)?;
-        let done = file.write_all(bytes).and_then(|()| file.sync_data());
-        if let Err(error) = done.and_then(|()| fs::rename(&aside, &path)) {
-            let _ = fs::remove_file(&aside);
-            return Err(error);
-        }
-        sync_dir(folder)
-    };
-    write().map_err(|e| fault(&act, &e))
-}
-
-/// A name below the root: plain components only.
-fn confined(name: &str) -> Result<&Path> {
     let path = Path::new(name);
     let plain = path.components().all(|c| matches!(c, Component::Normal(_)));
-    if plain && !name.is_empty() {
-        return Ok(path);
+    // Path normalises `a//b` and `a/./b`; a name is written in one way only.
+    if !plain || name.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+        return refused("not a plain relative path");
     }
-    Err(Fault::new(Kind::Invalid, format!("name the file {name:?}"), "not a plain relative name"))
-}
-
-fn make_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::other(format!("larger than {most} bytes")));
+    if name.split('/').next().is_some_and(|first| RESERVED.contains(&first)) {
+        return refused("that place belongs to the store itself");
     }
-    Ok(bytes)
-}
-
-fn fault(act: &str, error: &io::Error) -> Fault {
-    match error.raw_os_error() {
-        Some(errno) => Fault::errno(act, errno, None),
-        None => Fault::new(Kind::Io, act, error.to_string()),
-    }
+    Ok(state.join(path))
 }

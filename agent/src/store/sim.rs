@@ -1,60 +1,117 @@
-//! A disk that can be crashed: what was appended but not synced may be lost, in order, at any point.
+//! A disk that can be crashed: what was not synced may be lost, calls fail, space runs out.
+//!
+//! It dies together with the simulated machine it is tied to: a crash in either is the end of the one
+//! process, and neither then does anything more until both are restarted.
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Store;
+use super::{Store, bundle};
 use crate::{
-    fault::{Fault, Result},
-    host::sim::{Blow, Crash, Injection, Moment, Random},
+    fault::{Fault, Kind, Result},
+    host::sim::{Blow, Crash, Injection, Moment, Random, Sim},
 };
 
-/// The simulated state directory. Outlives the simulated process.
-pub struct SimStore {
-    state: Mutex<State>,
+/// How the process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Killed: the kernel still writes out what it was given.
+    Killed,
+    /// The power failed: of what was not synced, a prefix survives, and perhaps a torn entry after it.
+    PowerLoss,
 }
 
-struct State {
-    durable: Vec<Vec<u8>>,
-    /// Appended, not synced: a prefix of it survives a crash.
-    pending: Vec<Vec<u8>>,
+/// The simulated store.
+pub struct SimStore {
+    disk: Mutex<Disk>,
+    sim: Option<Arc<Sim>>,
+}
+
+struct Disk {
+    /// The log's bytes, as entry bundles put one after the other.
+    log: Vec<u8>,
+    durable: usize,
     blobs: BTreeMap<String, Vec<u8>>,
     epoch: u64,
     calls: u64,
     injections: Vec<Injection>,
     full: bool,
+    dead: bool,
     random: Random,
+    torn: bool,
 }
 
 impl SimStore {
-    /// An empty directory; `seed` decides how much of what was not synced survives a crash.
+    /// An empty store. `seed` decides what survives a crash.
     pub fn new(seed: u64) -> SimStore {
-        SimStore {
-            state: Mutex::new(State {
-                durable: Vec::new(),
-                pending: Vec::new(),
-                blobs: BTreeMap::new(),
-                epoch: 0,
-                calls: 0,
-                injections: Vec::new(),
-                full: false,
-                random: Random::new(seed),
-            }),
-        }
+        let disk = Disk {
+            log: Vec::new(),
+            durable: 0,
+            blobs: BTreeMap::new(),
+            epoch: 0,
+            calls: 0,
+            injections: Vec::new(),
+            full: false,
+            dead: false,
+            random: Random::new(seed),
+            torn: false,
+        };
+        SimStore { disk: Mutex::new(disk), sim: None }
     }
 
-    /// Store calls so far: append, sync, entries, put, get and epoch each count one.
+    /// The same process drives this machine: each dies with the other.
+    pub fn tied_to(mut self, sim: Arc<Sim>) -> SimStore {
+        self.sim = Some(sim);
+        self
+    }
+
+    /// Calls so far: every call of [`Store`] counts one.
     pub fn calls(&self) -> u64 {
         self.lock().calls
     }
 
+    /// Lets these happen, besides those set before.
     pub fn inject(&self, injections: impl IntoIterator<Item = Injection>) {
         self.lock().injections.extend(injections);
     }
 
-    /// From now on nothing more fits: append, sync of new bytes and put fail with ENOSPC.
+    /// Takes back every injection that has not happened; gives how many there were.
+    pub fn disarm(&self) -> usize {
+        std::mem::take(&mut self.lock().injections).len()
+    }
+
+    /// The process is gone, killed or with the power, as the seed has it.
+    pub fn restart(&self) {
+        let end = if self.lock().random.one_in(2) { End::Killed } else { End::PowerLoss };
+        self.restart_after(end);
+    }
+
+    /// The next process finds what this end left: a torn tail is cut off.
+    pub fn restart_after(&self, end: End) {
+        let mut disk = self.lock();
+        match end {
+            End::Killed => disk.durable = disk.log.len(),
+            End::PowerLoss => {
+                let unsynced = (disk.log.len() - disk.durable) as u64;
+                let survives = disk.durable + disk.random.below(unsynced + 1) as usize;
+                disk.log.truncate(survives);
+            }
+        }
+        let whole = disk.whole();
+        disk.torn = whole < disk.log.len();
+        disk.log.truncate(whole);
+        disk.durable = whole;
+        disk.dead = false;
+    }
+
+    /// Whether the last restart found a torn entry.
+    pub fn torn(&self) -> bool {
+        self.lock().torn
+    }
+
+    /// From now on nothing more fits: append and put fail with ENOSPC.
     pub fn fill(&self) {
         self.lock().full = true;
     }
@@ -64,89 +121,126 @@ impl SimStore {
         self.lock().full = false;
     }
 
-    /// The process or the power is gone: of what was not synced, the first few entries survive.
-    pub fn restart(&self) {
-        let mut state = self.lock();
-        let most = state.pending.len() as u64 + 1;
-        let survivors = usize::try_from(state.random.below(most)).unwrap_or(0);
-        let pending = std::mem::take(&mut state.pending);
-        state.durable.extend(pending.into_iter().take(survivors));
-    }
-
-    /// What taking the writer's lock does: a new epoch, durable.
+    /// What opening for writing does, in this process or another: a new epoch, durable.
     pub fn take_epoch(&self) -> Result<u64> {
-        let mut state = self.lock();
-        state.epoch += 1;
-        Ok(state.epoch)
+        let mut disk = self.lock();
+        disk.epoch += 1;
+        Ok(disk.epoch)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // An injected crash unwinds with the lock held; every change is whole by then.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        // No invariant spans an unwinding: a crash is thrown only after the lock is released.
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One call: fails or crashes before or after `act`, where that was injected.
-    fn call<T>(&self, act: &str, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        let mut state = self.lock();
-        let call = state.calls;
-        state.calls += 1;
-        let hit = state.injections.iter().position(|injection| injection.call == call);
-        let hit = hit.map(|index| state.injections.swap_remove(index));
-        let strike = |blow: Blow| match blow {
-            Blow::Fail(errno) => Fault::errno(act, errno, None),
-            Blow::Crash => std::panic::panic_any(Crash { call }),
-        };
-        match hit {
-            Some(Injection { moment: Moment::Before, blow, .. }) => Err(strike(blow)),
-            Some(Injection { moment: Moment::After, blow, .. }) => {
-                let _ = work(&mut state);
-                Err(strike(blow))
+    fn call<T>(&self, act: &str, work: impl FnOnce(&mut Disk) -> Result<T>) -> Result<T> {
+        let failed = |errno| Err(Fault::errno(act, errno, None));
+        let mut disk = self.lock();
+        if disk.dead || self.sim.as_ref().is_some_and(|sim| sim.is_dead()) {
+            return failed(libc::ESHUTDOWN);
+        }
+        let call = disk.calls;
+        disk.calls += 1;
+        let outcome = match disk.blow(call, Moment::Before) {
+            Some(Blow::Crash) => None,
+            Some(Blow::Fail(errno)) => Some(failed(errno)),
+            None => {
+                let done = work(&mut disk);
+                match disk.blow(call, Moment::After) {
+                    Some(Blow::Crash) => None,
+                    Some(Blow::Fail(errno)) => Some(failed(errno)),
+                    None => Some(done),
+                }
             }
-            None => work(&mut state),
+        };
+        if let Some(done) = outcome {
+            return done;
+        }
+        disk.dead = true;
+        drop(disk);
+        if let Some(sim) = &self.sim {
+            sim.kill();
+        }
+        std::panic::resume_unwind(Box::new(Crash { call }))
+    }
+}
+
+impl Disk {
+    fn blow(&mut self, call: u64, moment: Moment) -> Option<Blow> {
+        let at = self.injections.iter().position(|i| i.call == call && i.moment == moment)?;
+        Some(self.injections.swap_remove(at).blow)
+    }
+
+    fn whole(&self) -> usize {
+        self.entries().iter().map(|entry| bundle::encoded_bytes(entry)).sum()
+    }
+
+    /// Bundle by bundle, as the real store reads them.
+    fn entries(&self) -> Vec<Vec<u8>> {
+        let mut all: Vec<Vec<u8>> = Vec::new();
+        let mut rest = self.log.as_slice();
+        while let Some(length) = rest.first_chunk::<2>() {
+            let end = 2 + usize::from(u16::from_be_bytes(*length));
+            let Some(entry) = rest.get(2..end) else { break };
+            all.push(entry.to_vec());
+            rest = &rest[end..];
+        }
+        all
+    }
+
+    fn room(&self, act: &str) -> Result<()> {
+        match self.full {
+            true => Err(Fault::errno(act, libc::ENOSPC, None)),
+            false => Ok(()),
         }
     }
 }
 
-fn no_room(state: &State, act: &str) -> Result<()> {
-    if state.full { Err(Fault::errno(act, libc::ENOSPC, None)) } else { Ok(()) }
-}
-
 impl Store for SimStore {
     fn append(&self, entries: &[Vec<u8>]) -> Result<()> {
-        self.call("append to the log", |state| {
-            no_room(state, "append to the log")?;
-            state.pending.extend_from_slice(entries);
+        let act = "append to the log";
+        self.call(act, |disk| {
+            if entries.iter().any(|entry| !bundle::fits(entry)) {
+                return Err(Fault::new(Kind::Invalid, act, "an entry is too long or no JSON text"));
+            }
+            disk.room(act)?;
+            disk.log.extend(bundle::encode(entries));
             Ok(())
         })
     }
 
     fn sync(&self) -> Result<()> {
-        self.call("sync the log", |state| {
-            let pending = std::mem::take(&mut state.pending);
-            state.durable.extend(pending);
+        let done = self.call("sync the log", |disk| {
+            disk.durable = disk.log.len();
             Ok(())
-        })
+        });
+        if done.is_err() {
+            // As the real store: what a failed sync did not make durable does not count as there.
+            let mut disk = self.lock();
+            let durable = disk.durable;
+            disk.log.truncate(durable);
+        }
+        done
     }
 
     fn entries(&self) -> Result<Vec<Vec<u8>>> {
-        self.call("read the log", |state| {
-            Ok(state.durable.iter().chain(&state.pending).cloned().collect())
-        })
+        self.call("read the log", |disk| Ok(disk.entries()))
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.call("write a file", |state| {
-            no_room(state, "write a file")?;
-            state.blobs.insert(name.to_owned(), bytes.to_vec());
+        let act = format!("store {name}");
+        self.call(&act, |disk| {
+            disk.room(&act)?;
+            disk.blobs.insert(name.to_owned(), bytes.to_vec());
             Ok(())
         })
     }
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.call("read a file", |state| Ok(state.blobs.get(name).cloned()))
+        self.call(&format!("read {name} of the store"), |disk| Ok(disk.blobs.get(name).cloned()))
     }
 
     fn epoch(&self) -> Result<u64> {
-        self.call("read the epoch", |state| Ok(state.epoch))
+        self.call("read the epoch", |disk| Ok(disk.epoch))
     }
 }

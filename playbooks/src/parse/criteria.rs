@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     entries::Entry,
     findings::{Findings, Mark, shown},
-    tree::{Node, Scalar},
+    tree::{Node, Scalar, Shape},
     unit,
 };
 use crate::{
@@ -73,10 +73,9 @@ fn criterion(metric: &Metric, entry: &Entry, findings: &mut Findings) -> Option<
     let fields = findings.fields(entry.value, "a criterion", KNOWN)?;
     let at_most = fields.get("at-most").map(|node| at_most(metric, node, findings));
     let no_worse = fields.get("no-worse-than").map(|node| no_worse_than(node, findings));
-    if at_most.is_none() && no_worse.is_none() {
+    if matches!(&entry.value.shape, Shape::Map(bounds) if bounds.is_empty()) {
         let help = "`{ at-most: … }` or `{ no-worse-than: 5% }`";
         findings.mend(entry.mark, format!("{metric} has no bound"), help);
-        return None;
     }
     Some(Criterion { at_most: at_most.flatten(), no_worse_than: no_worse.flatten() })
 }

@@ -154,8 +154,8 @@ impl Findings {
     ) -> Option<&'t str> {
         let text = self.scalar(node, what)?.text.trim_end_matches('\n');
         let length = text.chars().count();
-        if text.contains('\n') {
-            self.wrong(node.mark, format!("{what} must be one line"));
+        if text.contains(['\n', '\t']) {
+            self.wrong(node.mark, format!("{what} must be one line without tabs"));
         } else if text.trim().is_empty() {
             self.wrong(node.mark, format!("{what} is empty"));
         } else if length > longest {

@@ -4,10 +4,7 @@ use std::fmt::Write;
 
 use unicode_width::UnicodeWidthChar;
 
-use super::{
-    Problem,
-    findings::{shown, steers},
-};
+use super::{Problem, findings::steers};
 
 /// Whether the text may steer a terminal's colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +104,7 @@ impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}: {}", self.line, self.column, self.message)?;
         match &self.help {
-            Some(help) => write!(f, " ({})", shown(help)),
+            Some(help) => write!(f, " ({help})"),
             None => Ok(()),
         }
     }

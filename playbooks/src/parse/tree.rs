@@ -119,7 +119,7 @@ fn options(documents: usize) -> Options {
             max_events: 3 * NODES_MAX,
             max_nodes: NODES_MAX,
             max_depth: DEPTH_MAX,
-            flow_nesting_limit: DEPTH_MAX + 1,
+            flow_nesting_limit: DEPTH_MAX,
             max_documents: documents,
             max_anchors: ANCHORS_MAX,
             max_aliases: ALIASES_MAX,
@@ -146,7 +146,7 @@ fn options(documents: usize) -> Options {
 
 fn is_several_documents(error: &Error) -> bool {
     matches!(
-        error,
+        cause(error),
         Error::MultipleDocuments { .. }
             | Error::Budget { breach: BudgetBreach::Documents { .. }, .. }
     )
@@ -154,28 +154,52 @@ fn is_several_documents(error: &Error) -> bool {
 
 fn report(error: Error, findings: &mut Findings) {
     let at = error.location().map_or(Mark::START, |location| mark(location, 1));
-    let message = match &error {
+    let message = match cause(&error) {
         Error::MultipleDocuments { .. } => "a second document; a playbook is one".to_owned(),
         Error::Budget { breach, .. } => match breach {
             BudgetBreach::Documents { .. } => "a second document; a playbook is one".to_owned(),
-            BudgetBreach::Depth { .. } => format!("nested deeper than {DEPTH_MAX} levels"),
+            BudgetBreach::Depth { .. } => too_deep(),
             BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => {
                 format!("more than {NODES_MAX} keys and values")
             }
             BudgetBreach::Anchors { .. } => format!("more than {ANCHORS_MAX} anchors"),
-            BudgetBreach::Aliases { .. } | BudgetBreach::AliasAnchorRatio { .. } => {
-                format!("more than {ALIASES_MAX} aliases")
-            }
+            BudgetBreach::Aliases { .. } => format!("more than {ALIASES_MAX} aliases"),
             // The parser may come to know more limits; each of them means the same to us.
             _ => "larger than a playbook may be once its aliases are followed".to_owned(),
         },
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => {
+            "larger than a playbook may be once its aliases are followed".to_owned()
+        }
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            "an alias inside what it stands for".to_owned()
+        }
         other => {
             let text = other.to_string();
             // The place is told apart from the message.
-            shown(text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]))
+            match text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]) {
+                // The scanner's own limit, where it reads ahead of ours.
+                "recursion limit exceeded" => too_deep(),
+                message => shown(message),
+            }
         }
     };
     findings.wrong(at, message);
+}
+
+fn too_deep() -> String {
+    format!("nested deeper than {DEPTH_MAX} levels")
+}
+
+/// What went wrong inside an alias, where it did.
+fn cause(mut error: &Error) -> &Error {
+    while let Error::AliasError { error: inner, .. } | Error::WithSnippet { error: inner, .. } =
+        error
+    {
+        error = inner;
+    }
+    error
 }
 
 fn mark(location: Location, width: usize) -> Mark {
@@ -214,7 +238,7 @@ fn node(Tagged(spanned, tag): Raw, source: &str, findings: &mut Findings) -> Nod
         Given::Nothing => Shape::Nothing,
         Given::Plain => Shape::Scalar(Scalar { text: slice.to_owned(), quoted: false }),
         Given::Text(text) => {
-            if let Some(bad) = text.chars().find(|c| steers(*c) && *c != '\n') {
+            if let Some(bad) = text.chars().find(|c| steers(*c) && !matches!(c, '\n' | '\t')) {
                 let bad = shown(&bad.to_string());
                 findings.wrong(mark, format!("the control character {bad} is refused"));
             }

@@ -10,7 +10,7 @@ const PREFIX: u8 = 24;
 const LOOPBACK: u32 = 1;
 
 /// Makes the pair, moves the peer's end to the namespace of process `pid`, dresses our end.
-pub fn join(name: &str, peer: &str, pid: u32, address: [u8; 4]) -> Result<(), Declined> {
+pub(super) fn join(name: &str, peer: &str, pid: u32, address: [u8; 4]) -> Result<(), Declined> {
     on_runtime("make the demo's link", async |handle| {
         handle.link().add(LinkVeth::new(name, peer).build()).execute().await?;
         let away = LinkUnspec::new_with_index(index_of(peer)?).setns_by_pid(pid).build();
@@ -20,7 +20,7 @@ pub fn join(name: &str, peer: &str, pid: u32, address: [u8; 4]) -> Result<(), De
 }
 
 /// Gives the end that has arrived here its address, and brings it up.
-pub fn dress(name: &str, address: [u8; 4]) -> Result<(), Declined> {
+pub(super) fn dress(name: &str, address: [u8; 4]) -> Result<(), Declined> {
     on_runtime("bring up the demo's link", async |handle| up(&handle, name, address).await)
 }
 

@@ -10,7 +10,7 @@ use netlink_packet_route::{
     link::{
         InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, State as Oper,
     },
-    route::{RouteAttribute, RouteMessage},
+    route::{RouteAttribute, RouteMessage, RouteType},
 };
 
 use super::{Refusal, State, hook, machine::SimNic};
@@ -27,6 +27,7 @@ const IFF_UP: u32 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_TXQLEN: u16 = 13;
+const AF_INET6: u8 = 10;
 
 type Answers = Result<Vec<Vec<u8>>, Refusal>;
 
@@ -41,6 +42,7 @@ pub(super) fn ask(state: &mut State, kind: u16, mode: Mode, payload: &[u8]) -> A
             Ok(vec![link(state, nic)])
         }
         (RTM_SETLINK | RTM_NEWLINK, Mode::Do) => set(state, payload).map(|()| Vec::new()),
+        (RTM_GETROUTE, Mode::Dump) if payload.first() == Some(&AF_INET6) => Ok(Vec::new()),
         (RTM_GETROUTE, Mode::Dump) => Ok(default_route(state).into_iter().collect()),
         (RTM_GETADDR, Mode::Dump) => Ok(Vec::new()),
         _ => Err(Refusal::errno(libc::EOPNOTSUPP)),
@@ -129,12 +131,13 @@ fn link(state: &State, nic: &SimNic) -> Vec<u8> {
     bytes(&message)
 }
 
-/// `default dev X` of the main table.
+/// `default dev X` of IPv4's main table.
 fn default_route(state: &State) -> Option<Vec<u8>> {
     let nic = state.machine.nic(state.machine.default_route.as_ref()?)?;
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
     message.header.table = 254; // RT_TABLE_MAIN
+    message.header.kind = RouteType::Unicast;
     message.attributes = vec![RouteAttribute::Table(254), RouteAttribute::Oif(nic.ifindex)];
     Some(bytes(&message))
 }

@@ -4,7 +4,7 @@ use playbooks::Value;
 
 use super::{
     Refusal, State, channels, cpus, feature, hook,
-    machine::{Machine, SimNic},
+    machine::{Machine, Napi, SimNic},
     numbers::{self, Asked},
     sysctl, tables,
 };
@@ -67,9 +67,7 @@ fn of_nic(nic: &SimNic, family: &str, rest: &str) -> Option<Value> {
             None => Value::Text("default".to_owned()),
             Some(table) => Value::Numbers(table.iter().map(|q| u64::from(*q)).collect()),
         },
-        ("napi", "gro-flush-timeout") => Value::Number(nic.napi.gro_flush_timeout),
-        ("napi", "defer-hard-irqs") => Value::Number(nic.napi.defer_hard_irqs.into()),
-        ("napi", "threaded") => Value::Number(nic.napi.threaded.into()),
+        ("napi", name) => return napi(nic, name),
         ("irq", "affinity") => texts(&nic.irq),
         ("xps", "cpus") => texts(&nic.xps),
         ("rps", "cpus") => texts(&nic.rps),
@@ -77,6 +75,36 @@ fn of_nic(nic: &SimNic, family: &str, rest: &str) -> Option<Value> {
         ("link", "tx-queue-len") => Value::Number(nic.tx_queue_len.into()),
         _ => return None,
     })
+}
+
+/// The modes of threaded polling, by number.
+const MODES: [&str; 3] = ["disabled", "enabled", "busy-poll"];
+
+/// The interface's value, where it and every instance agree; else all of them, the interface's first
+/// (it has no `irq-suspend-timeout`).
+fn napi(nic: &SimNic, name: &str) -> Option<Value> {
+    let one = |napi: &Napi| match name {
+        "gro-flush-timeout" => Some(napi.gro_flush_timeout),
+        "defer-hard-irqs" => Some(napi.defer_hard_irqs.into()),
+        "irq-suspend-timeout" => Some(napi.irq_suspend_timeout),
+        "threaded" => Some(napi.threaded.into()),
+        _ => None,
+    };
+    let own = (name != "irq-suspend-timeout").then_some(&nic.napi);
+    let mut numbers: Vec<u64> =
+        own.into_iter().chain(&nic.napis).map(one).collect::<Option<_>>()?;
+    let first = *numbers.first()?;
+    if numbers.iter().all(|&number| number == first) {
+        numbers.truncate(1);
+    }
+    if name != "threaded" {
+        let alone = (numbers.len() == 1).then_some(Value::Number(first));
+        return Some(alone.unwrap_or(Value::Numbers(numbers)));
+    }
+    let word = |&n: &u64| MODES.get(n as usize).map(|word| (*word).to_owned());
+    let words: Vec<String> = numbers.iter().map(word).collect::<Option<_>>()?;
+    let alone = (words.len() == 1).then(|| Value::Text(words[0].clone()));
+    Some(alone.unwrap_or(Value::Texts(words)))
 }
 
 /// Somebody writes `setting`, through the same checks and quirks as everybody.
@@ -127,7 +155,8 @@ pub(super) fn set(
                 other => other,
             };
             let path = format!("/sys/class/net/{nic}/{file}");
-            hook::write(state, path.as_ref(), &text)
+            let mode = MODES.iter().position(|mode| *mode == text);
+            hook::write(state, path.as_ref(), &mode.map_or(text, |mode| mode.to_string()))
         }
         "irq" | "xps" | "rps" => lists(state, ifindex, family, value),
         _ => Err(no_such()),

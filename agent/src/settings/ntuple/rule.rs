@@ -330,7 +330,7 @@ mod tests {
             "flow-type tcp4 src-ip 10.0.0.0 m 0.255.255.255 tos 8 src-port 443 action 0",
             "flow-type ip4 dst-ip 239.1.1.1 l4proto 17 l4data 0x12340000 m 0xffff action -1",
             "flow-type ether src 02:00:00:00:00:01 dst 01:00:5e:00:00:00 m 00:00:00:ff:ff:ff proto 0x88f7 action 1",
-            "flow-type udp6 src-ip 2001:db8:: m ::ffff:ffff:ffff:ffff dst-port 319 m 0xf action 7",
+            "flow-type udp6 src-ip 2001:db8:: m ::ffff:ffff:ffff:ffff dst-port 304 m 0xf action 7",
             "flow-type ip6 l4proto 58 action -2",
             "flow-type sctp4 vlan-etype 0x8100 vlan 100 m 0xf000 user-def 0x1 dst-mac 02:00:00:00:00:02 action 2",
         ] {

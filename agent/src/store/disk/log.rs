@@ -1,0 +1,306 @@
+//! The log's files: finding the end, appending there, and what a crash left after it.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use super::{Torn, file};
+use crate::{
+    fault::{Fault, Kind, Result},
+    store::bundle::{self, Damaged, ENTRIES, Scan},
+};
+
+/// A full bundle of the longest entries.
+const BUNDLE_BYTES_MAX: u64 = (ENTRIES * (bundle::ENTRY_BYTES_MAX + 2)) as u64;
+const MARK_BYTES_MAX: u64 = 64;
+
+/// The end of the log, as the writer keeps it.
+#[derive(Debug)]
+pub(super) struct Log {
+    state: PathBuf,
+    /// The last bundle, its whole entries and their bytes.
+    last: u64,
+    count: usize,
+    whole: u64,
+    /// How many entries and bytes of the last bundle are durable.
+    durable: (usize, u64),
+    torn: Option<Torn>,
+    /// The last bundle's file, once written to.
+    open: Option<File>,
+    /// The file is new, and its name is not durable yet.
+    unnamed: bool,
+    /// Bytes may stand after the whole entries.
+    to_cut: bool,
+    damage: Option<Fault>,
+}
+
+impl Log {
+    /// For a reader: the end as it is now.
+    pub(super) fn reading(state: &Path) -> Result<Log> {
+        let mut log = Log {
+            state: state.to_path_buf(),
+            last: 0,
+            count: 0,
+            whole: 0,
+            durable: (0, 0),
+            torn: None,
+            open: None,
+            unnamed: false,
+            to_cut: false,
+            damage: None,
+        };
+        while log.exists(log.last + 1)? {
+            log.last += 1;
+        }
+        match log.scan(log.last) {
+            Ok((scan, length)) => log.ends(&scan, length),
+            // Damage is told to whoever reads or appends; the rest of the state is still of use.
+            Err(fault) if fault.kind == Kind::Malformed => log.damage = Some(fault),
+            Err(fault) => return Err(fault),
+        }
+        Ok(log)
+    }
+
+    fn ends(&mut self, scan: &Scan, length: u64) {
+        (self.count, self.whole) = (scan.entries.len(), scan.whole as u64);
+        // A writer that was killed before its sync has left entries that are there and not durable yet;
+        // the next sync makes them so.
+        let (bundle, bytes) = self.marked();
+        let bytes = if bundle == self.last { bytes.min(self.whole) } else { 0 };
+        let mut at = 0;
+        let before = scan.entries.iter().take_while(|entry| {
+            at += bundle::encoded_bytes(entry) as u64;
+            at <= bytes
+        });
+        self.durable = (before.count(), bytes);
+        self.unnamed = bytes == 0 && length > 0;
+        let torn =
+            |why| Torn { bundle: self.last, at: self.whole, bytes: length - self.whole, why };
+        self.torn = scan.tear.map(torn);
+        self.to_cut = self.torn.is_some();
+    }
+
+    /// For the writer: makes the directories, too.
+    pub(super) fn writing(state: &Path) -> Result<Log> {
+        let log = Log::reading(state)?;
+        if let Some(parent) = log.path(log.last).parent() {
+            file::directory(parent)?;
+        }
+        Ok(log)
+    }
+
+    pub(super) fn torn(&self) -> Option<Torn> {
+        self.torn
+    }
+
+    /// Adds entries with one write a bundle; all of them, or none.
+    pub(super) fn append(&mut self, entries: &[Vec<u8>]) -> Result<()> {
+        let act = "append to the log";
+        if let Some(damage) = &self.damage {
+            return Err(damage.clone().during(act));
+        }
+        if let Some(bad) = entries.iter().find(|entry| !bundle::fits(entry)) {
+            let cause = format!("an entry of {} bytes is too long or no JSON text", bad.len());
+            return Err(Fault::new(Kind::Invalid, act, cause));
+        }
+        let start = (self.last, self.count, self.whole, self.durable);
+        self.write_all(entries).map_err(|fault| {
+            self.roll_back(start);
+            fault.during(act)
+        })
+    }
+
+    fn write_all(&mut self, entries: &[Vec<u8>]) -> Result<()> {
+        let mut rest = entries;
+        while !rest.is_empty() {
+            if self.count == ENTRIES {
+                self.next_bundle()?;
+            }
+            let (now, later) = rest.split_at(rest.len().min(ENTRIES - self.count));
+            self.write(now)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// One write at the end of the last bundle.
+    fn write(&mut self, entries: &[Vec<u8>]) -> Result<()> {
+        let bytes = bundle::encode(entries);
+        let path = self.path(self.last);
+        let whole = self.whole;
+        let file = self.ready()?;
+        let written = file
+            .write_all_at(&bytes, whole)
+            .map_err(|error| file::fault(format!("write {}", path.display()), &error));
+        // Part of it may stand there.
+        self.to_cut = written.is_err();
+        written?;
+        self.count += entries.len();
+        self.whole += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Back to where a batch began, over a bundle's end if need be. What cannot be cut off now is cut
+    /// off before the next entry.
+    fn roll_back(&mut self, start: (u64, usize, u64, (usize, u64))) {
+        if self.last != start.0 {
+            let begun = self.path(self.last);
+            if self.exists(self.last).unwrap_or(true) && fs::remove_file(begun).is_err() {
+                // The bundle before has to stay full then: the batch is there in part.
+                return;
+            }
+            (self.open, self.unnamed) = (None, false);
+        }
+        (self.last, self.count, self.whole, self.durable) = start;
+        self.mark();
+        self.to_cut = true;
+        let _ = self.ready();
+    }
+
+    /// The last bundle's file, without what a crash or a full disk left after its whole entries.
+    fn ready(&mut self) -> Result<&File> {
+        let path = self.path(self.last);
+        let file = match self.open.take() {
+            Some(file) => file,
+            None => {
+                if let Some(parent) = path.parent() {
+                    file::directory(parent)?;
+                }
+                let (opened, new) = file::open(&path)?;
+                self.unnamed |= new;
+                opened
+            }
+        };
+        let file = self.open.insert(file);
+        if self.to_cut {
+            if let Some(torn) = self.torn.take().filter(|torn| torn.at == self.whole) {
+                keep_torn(&self.state, file, torn);
+            }
+            file.set_len(self.whole).map_err(|error| {
+                file::fault(format!("cut the torn end of {}", path.display()), &error)
+            })?;
+            self.to_cut = false;
+        }
+        Ok(file)
+    }
+
+    /// Makes the full bundle durable before the next one exists: only the last file can be torn.
+    fn next_bundle(&mut self) -> Result<()> {
+        self.sync()?;
+        self.last += 1;
+        (self.count, self.whole, self.durable) = (0, 0, (0, 0));
+        (self.open, self.unnamed, self.to_cut) = (None, false, false);
+        Ok(())
+    }
+
+    /// One fdatasync, and one fsync of the directory where the file is new.
+    pub(super) fn sync(&mut self) -> Result<()> {
+        if self.durable == (self.count, self.whole) && !self.unnamed && !self.to_cut {
+            return Ok(());
+        }
+        let act = "sync the log";
+        if let Some(damage) = &self.damage {
+            return Err(damage.clone().during(act));
+        }
+        let path = self.path(self.last);
+        let synced = self.ready()?.sync_data();
+        let synced = synced.map_err(|error| file::fault(act, &error));
+        let synced = synced.and_then(|()| match self.unnamed {
+            true => file::sync_parent(&path),
+            false => Ok(()),
+        });
+        if let Err(fault) = synced {
+            // After a failed fsync the kernel may drop the pages and call them clean: what was not
+            // durable before must not be counted as there.
+            (self.count, self.whole) = self.durable;
+            self.to_cut = true;
+            let _ = self.ready();
+            return Err(fault);
+        }
+        self.unnamed = false;
+        self.durable = (self.count, self.whole);
+        self.mark();
+        Ok(())
+    }
+
+    /// Notes how far the log is durable. Never synced, so at worst too low.
+    fn mark(&self) {
+        // 20 digits each, overwritten in place: no space needed, and no length in between.
+        let text = format!("{:020} {:020}\n", self.last, self.durable.1);
+        if let Ok((file, _)) = file::open(&self.state.join("durable")) {
+            let _ = file.write_all_at(text.as_bytes(), 0);
+        }
+    }
+
+    /// Every whole entry; damage anywhere is an error.
+    pub(super) fn entries(&self) -> Result<Vec<Vec<u8>>> {
+        let mut all = Vec::new();
+        let mut n = 0;
+        while n == 0 || self.exists(n)? {
+            let (scan, _) = self.scan(n).map_err(|fault| fault.during("read the log"))?;
+            let full = scan.entries.len() == ENTRIES && scan.tear.is_none();
+            if !full && self.exists(n + 1)? {
+                let cause = format!("bundle {n} is not full, and there is one after it");
+                return Err(Fault::new(Kind::Malformed, "read the log", cause));
+            }
+            all.extend(scan.entries);
+            n += 1;
+        }
+        Ok(all)
+    }
+
+    fn path(&self, bundle: u64) -> PathBuf {
+        self.state.join("log").join(bundle::path(bundle))
+    }
+
+    fn exists(&self, bundle: u64) -> Result<bool> {
+        let path = self.path(bundle);
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(file::fault(format!("look for {}", path.display()), &error)),
+        }
+    }
+
+    /// Reads one bundle; gives its length in bytes, too. A missing one is empty.
+    fn scan(&self, n: u64) -> Result<(Scan, u64)> {
+        let path = self.path(n);
+        let (marked, bytes) = self.marked();
+        let durable = match n.cmp(&marked) {
+            // A bundle that has another after it was full and durable.
+            std::cmp::Ordering::Less => None,
+            std::cmp::Ordering::Equal => Some(bytes),
+            std::cmp::Ordering::Greater => Some(0),
+        };
+        // One byte over: what follows a full bundle is seen, and memory is bounded.
+        let read = file::read(&path, BUNDLE_BYTES_MAX + 1)?.unwrap_or_default();
+        let durable = durable.map_or(read.len(), |d| usize::try_from(d).unwrap_or(usize::MAX));
+        let scan = bundle::scan(&read, durable).map_err(|Damaged { at }| {
+            let act = format!("read {}", path.display());
+            Fault::new(Kind::Malformed, act, format!("damaged at byte {at}"))
+        })?;
+        Ok((scan, read.len() as u64))
+    }
+
+    /// How far the log is known to be durable; nothing where that is not known.
+    fn marked(&self) -> (u64, u64) {
+        let text = file::read(&self.state.join("durable"), MARK_BYTES_MAX).ok().flatten();
+        let text = text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
+        let mut numbers = text.split_whitespace().map(|word| word.parse::<u64>().ok());
+        match (numbers.next().flatten(), numbers.next().flatten()) {
+            (Some(bundle), Some(bytes)) => (bundle, bytes),
+            (_, _) => (0, 0),
+        }
+    }
+}
+
+/// Keeps what a crash left, for whoever wants to know. There may be no space for it.
+fn keep_torn(state: &Path, file: &File, torn: Torn) {
+    let mut bytes = vec![0; usize::try_from(torn.bytes).unwrap_or(0)];
+    if file.read_exact_at(&mut bytes, torn.at).is_ok() {
+        let name = format!("torn/{}-{}", torn.bundle, torn.at);
+        let _ = file::replace(&state.join(name), &bytes);
+    }
+}

@@ -1,0 +1,249 @@
+//! Test cases as data: `cases/<name>/{inventory,playbook}.yaml`, a machine and what is to be done to it.
+//!
+//! `ends.yaml` says how a run must end. `plan.yaml` and `revert.yaml`, where a case has them, are what the
+//! planner must make of machine and playbook.
+#![allow(clippy::disallowed_methods, reason = "cases are files")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use agent::{
+    host::{
+        Host, nic,
+        sim::{Blow, Machine, Moment, Random, Sim, SimMeter},
+    },
+    log::RunState,
+    measure::{Meter, Window, WindowSpec},
+    rehearsal::{Door, Ending, Fall, Rehearsed, Stage},
+    setting::{Change, SETTINGS, family_of},
+};
+use playbooks::{Metric, Playbook, parse, playbook::Pattern};
+use serde::Deserialize;
+
+/// The NIC that every case is about.
+const NIC: &str = "eth1";
+
+struct Case {
+    name: String,
+    machine: Machine,
+    playbook: Playbook,
+    ends: Ending,
+}
+
+#[derive(Deserialize)]
+struct Ends {
+    ends: End,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum End {
+    Committed,
+    Reverted,
+    AlreadyRight,
+}
+
+impl End {
+    fn ending(self) -> Ending {
+        match self {
+            End::Committed => Ending::Ran(RunState::Committed),
+            End::Reverted => Ending::Ran(RunState::Reverted),
+            End::AlreadyRight => Ending::AlreadyRight,
+        }
+    }
+}
+
+/// Every case, by name.
+fn cases() -> Vec<Case> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(root).unwrap().map(|folder| folder.unwrap().path()).collect();
+    folders.sort();
+    folders.iter().map(|folder| case(folder)).collect()
+}
+
+fn case(folder: &Path) -> Case {
+    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+    let file = |file: &str| {
+        fs::read_to_string(folder.join(file))
+            .unwrap_or_else(|error| panic!("{name}/{file}: {error}"))
+    };
+    let machine = serde_saphyr::from_str(&file("inventory.yaml"));
+    let machine = machine.unwrap_or_else(|error| panic!("{name}/inventory.yaml: {error}"));
+    let source = file("playbook.yaml");
+    let playbook = parse::parse(source.as_bytes()).unwrap_or_else(|problems| {
+        let all: Vec<String> =
+            problems.iter().map(|p| p.render("playbook.yaml", source.as_bytes())).collect();
+        panic!("{name}:\n{}", all.join("\n"))
+    });
+    let ends: Ends = serde_saphyr::from_str(&file("ends.yaml")).unwrap();
+    Case { name, machine, playbook, ends: ends.ends.ending() }
+}
+
+#[test]
+fn every_case_is_a_machine_and_a_playbook() {
+    for case in cases() {
+        let sim = Sim::new(case.machine);
+        let nic = nic::find(&sim, NIC).unwrap_or_else(|fault| panic!("{}: {fault}", case.name));
+        assert_eq!(nic.name, NIC);
+        assert_eq!(case.playbook.name, case.name, "a playbook is called as its case");
+        // A misspelt setting would never have its effect.
+        for effect in sim.machine().traffic.effects {
+            let value = sim.value(NIC, &effect.setting);
+            assert!(value.is_some(), "{}: no {} here", case.name, effect.setting);
+        }
+    }
+}
+
+#[test]
+fn every_family_has_a_case() {
+    let cases = cases();
+    let named: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    for family in SETTINGS {
+        let name = format!("family-{}", family.name());
+        assert!(named.contains(name.as_str()), "tests/cases/{name} is missing");
+        let case = cases.iter().find(|case| case.name == name).unwrap();
+        let mut settings = case.playbook.stages.iter().flat_map(|stage| &stage.settings);
+        assert!(settings.any(|(name, _)| name.family() == family.name()), "{name}");
+    }
+}
+
+/// Each setting that a case asks for can be resolved on its machine, unless the case is about that.
+#[test]
+fn every_setting_of_a_case_is_there() {
+    for case in cases().iter().filter(|case| case.name != "unsupported-skipped") {
+        let sim = Sim::new(case.machine.clone());
+        let nic = nic::find(&sim, NIC).unwrap();
+        for (name, wanted) in case.playbook.stages.iter().flat_map(|stage| &stage.settings) {
+            let family = family_of(name).unwrap();
+            let now = family.read(&sim, &nic, std::slice::from_ref(name)).remove(0);
+            let now = now.unwrap_or_else(|fault| panic!("{}: {fault}", case.name));
+            let value = family.resolve(&sim, &nic, name, wanted, &now);
+            let value = value.unwrap_or_else(|fault| panic!("{}: {fault}", case.name));
+            assert_eq!(value == now.value, case.name == "already-right", "{}: {name}", case.name);
+        }
+    }
+}
+
+/// What a case claims of its traffic holds of the simulation itself, before any engine judges it: the
+/// baseline misses the objective, and the settings meet it (unless the driver only pretends).
+#[test]
+fn settings_mend_what_a_case_says_they_mend() {
+    let mut tried = 0;
+    for case in cases().iter().filter(|case| !case.playbook.objective.is_empty()) {
+        let sim = Arc::new(Sim::new(case.machine.clone()));
+        let mut meter = SimMeter::new(sim.clone(), NIC, 1);
+        let mut measure = || {
+            meter.settle(Duration::from_secs(30), &|| false).unwrap();
+            meter.window(&spec(&case.playbook), &|| false).unwrap()
+        };
+        let before = measure();
+        write_all(case, &sim);
+        let after = measure();
+        for (metric, criterion) in &case.playbook.objective {
+            let at_most = criterion.at_most.expect("the cases' objectives are absolute");
+            let (then, now) = (figure(&before, metric), figure(&after, metric));
+            assert!(then > at_most, "{}: {metric} was {then}", case.name);
+            let mended = now <= at_most;
+            assert_eq!(mended, case.name != "deaf-driver", "{}: {metric} is {now}", case.name);
+        }
+        tried += 1;
+    }
+    assert!(tried >= 5);
+}
+
+fn spec(playbook: &Playbook) -> WindowSpec {
+    let verify = &playbook.verify;
+    let (rate, payload) = (verify.rate, verify.payload);
+    let (transport, length) = (verify.transport, verify.window);
+    WindowSpec { transport, length, rate, payload, pattern: Pattern::Calm, flows: 16 }
+}
+
+/// Writes every setting; one that the kernel refuses waits until another has made room for it.
+fn write_all(case: &Case, sim: &Sim) {
+    let nic = nic::find(sim, NIC).unwrap();
+    let mut left: Vec<_> = case.playbook.stages.iter().flat_map(|stage| &stage.settings).collect();
+    for _ in 0..=left.len() {
+        left.retain(|(name, wanted)| {
+            let family = family_of(name).unwrap();
+            let now = family.read(sim, &nic, std::slice::from_ref(name)).remove(0).unwrap();
+            let to = family.resolve(sim, &nic, name, wanted, &now).unwrap();
+            let change = Change { name: name.clone(), from: now.value, to };
+            family.batches(&nic, vec![change]).iter().any(|b| family.write(sim, &nic, b).is_err())
+        });
+        sim.wait(Duration::from_secs(1));
+    }
+    assert!(left.is_empty(), "{}: {left:?} cannot be written", case.name);
+}
+
+fn figure(window: &Window, metric: &Metric) -> f64 {
+    let mut sorted: Vec<u64> = window.samples.iter().map(|sample| sample.latency_ns).collect();
+    sorted.sort_unstable();
+    match metric {
+        Metric::LatencyQuantile(quantile) => {
+            sorted[(quantile.fraction() * sorted.len() as f64) as usize] as f64
+        }
+        Metric::LossRatio => window.lost as f64 / window.samples.len() as f64,
+        other => panic!("no case is about {other}"),
+    }
+}
+
+fn stage(case: &Case, seed: u64) -> Stage {
+    let (machine, playbook) = (case.machine.clone(), case.playbook.clone());
+    Stage { machine, playbook, nic: NIC.to_owned(), seed }
+}
+
+fn play(case: &Case, seed: u64, falls: &[Fall]) -> Rehearsed {
+    stage(case, seed).play(falls, &|_| ())
+}
+
+#[test]
+fn every_case_ends_as_it_should() {
+    for case in cases() {
+        let before = Sim::new(case.machine.clone()).machine();
+        let told = play(&case, 1, &[]);
+        assert_eq!(told.ending, case.ends, "{}: {:?}", case.name, told.record);
+        let committed = case.ends == Ending::Ran(RunState::Committed);
+        assert_eq!(told.machine != before, committed, "{}", case.name);
+    }
+}
+
+/// Falls at random calls of every case: what a driver does must not make a recovery go wrong. Every
+/// single call is tried in `fail_every_step`, on one machine.
+#[test]
+fn cases_survive_random_falls() {
+    const FALLS: usize = 12;
+    let mut random = Random::new(20_261_122);
+    let mut tried = 0;
+    for case in cases() {
+        let before = Sim::new(case.machine.clone()).machine();
+        let whole = play(&case, 1, &[]);
+        for _ in 0..FALLS {
+            let fall = fall(&mut random, &whole);
+            let told = play(&case, 1, &[fall]);
+            let committed = told.ending == Ending::Ran(RunState::Committed);
+            let wanted = if committed { &whole.machine } else { &before };
+            let what = format!("{} {fall:?}: {:?}", case.name, told.ending);
+            assert!(told.machine == *wanted, "{what}");
+            assert_ne!(told.ending, Ending::Ran(RunState::Running), "{what}");
+            tried += 1;
+        }
+    }
+    println!("{tried} falls");
+}
+
+fn fall(random: &mut Random, whole: &Rehearsed) -> Fall {
+    let door = if random.one_in(6) { Door::Store } else { Door::Host };
+    let calls = match door {
+        Door::Host => whole.host_calls,
+        Door::Store => whole.store_calls,
+    };
+    let moment = if random.one_in(2) { Moment::Before } else { Moment::After };
+    let blow = if random.one_in(2) { Blow::Crash } else { Blow::Fail(libc::EIO) };
+    Fall { door, call: random.below(calls), moment, blow }
+}

@@ -297,9 +297,12 @@ fn undo(run: &RunRecord, store: &dyn Store) -> Undo {
                     ),
                     script: String::from_utf8_lossy(&bytes).into_owned(),
                 },
-                Ok(None) => Undo::Nothing(format!("{file} is missing; `nicmend revert` needs it not.")),
+                Ok(None) => Undo::Nothing(format!("{file} is missing; `nicmend revert` does not need it.")),
                 Err(fault) => Undo::Nothing(fault.to_string()),
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

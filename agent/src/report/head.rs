@@ -29,7 +29,7 @@ pub(super) fn open(runs: &[Run]) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta name=\"referrer\" content=\"no-referrer\">\n\
-         <title>nicmend: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{}<main>\n",
+         <title>nicmend: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{}<main>\n<h1>nicmend run report</h1>\n",
         patterns()
     )
 }
@@ -211,7 +211,7 @@ fn icon(run: RunState) -> String {
         RunState::Committed => "M5 12.5l4.5 4.5L19 7.5",
         RunState::Reverted => "M9 5L4.5 9.5L9 14M5 9.5h9a5 5 0 0 1 0 10h-4",
         RunState::Refused => "M6 6l12 12M21 12a9 9 0 1 1-18 0a9 9 0 0 1 18 0z",
-        RunState::Stuck => "M12 5v9M12 18.5h.01",
+        RunState::Stuck => "M12 3.5L22 20.5H2zM12 10v5M12 17.7h.01",
     };
     let mut svg = Svg::default();
     svg.path("icon", d);

@@ -90,7 +90,10 @@ pub(super) fn windows(series: &[Series]) -> String {
         ));
     };
     let count = |value: u64| text::count(value as f64);
-    row("began (UTC)", &|w| text::utc(w.began_utc_ns).trim_end_matches(" UTC").to_owned());
+    row("began (UTC)", &|w| match w.began_utc_ns {
+        0 => "–".to_owned(),
+        ns => text::utc(ns).trim_end_matches(" UTC").to_owned(),
+    });
     row("length", &|w| text::took(w.length_ns));
     row("sent", &|w| count(w.sent));
     row("lost", &|w| count(w.lost));

@@ -118,12 +118,12 @@ fn three_digits(value: f64) -> String {
     }
 }
 
-/// How long something took: `1.20 ms`, `61.3 s`, `12 min 3 s`, `3 d 2 h`.
+/// How long something took: `1.2 ms`, `61.3 s`, `12 min 3 s`, `3 d 2 h`.
 pub(super) fn took(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
     match seconds {
         0 if ns == 0 => "0".to_owned(),
-        0..=119 => nanoseconds(ns as f64),
+        0..=119 => short_nanoseconds(ns as f64),
         120..=7_199 => format!("{} min {} s", seconds / 60, seconds % 60),
         7_200..=172_799 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),

@@ -1,18 +1,29 @@
 //! Test cases as data: `cases/<name>/{inventory,playbook}.yaml`, a machine and what is to be done to it.
 //!
-//! `plan.yaml` and `revert.yaml`, where a case has them, are what the planner must make of the two.
+//! `ends.yaml` says how a run must end. `plan.yaml` and `revert.yaml`, where a case has them, are what the
+//! planner must make of machine and playbook.
+#![allow(clippy::disallowed_methods, reason = "cases are files")]
 
-use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use agent::{
     host::{
         Host, nic,
-        sim::{Machine, Sim, SimMeter},
+        sim::{Blow, Machine, Moment, Random, Sim, SimMeter},
     },
+    log::RunState,
     measure::{Meter, Window, WindowSpec},
+    rehearsal::{Door, Ending, Fall, Rehearsed, Stage},
     setting::{Change, SETTINGS, family_of},
 };
 use playbooks::{Metric, Playbook, parse, playbook::Pattern};
+use serde::Deserialize;
 
 /// The NIC that every case is about.
 const NIC: &str = "eth1";
@@ -21,6 +32,30 @@ struct Case {
     name: String,
     machine: Machine,
     playbook: Playbook,
+    ends: Ending,
+}
+
+#[derive(Deserialize)]
+struct Ends {
+    ends: End,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum End {
+    Committed,
+    Reverted,
+    AlreadyRight,
+}
+
+impl End {
+    fn ending(self) -> Ending {
+        match self {
+            End::Committed => Ending::Ran(RunState::Committed),
+            End::Reverted => Ending::Ran(RunState::Reverted),
+            End::AlreadyRight => Ending::AlreadyRight,
+        }
+    }
 }
 
 /// Every case, by name.
@@ -29,10 +64,10 @@ fn cases() -> Vec<Case> {
     let mut folders: Vec<PathBuf> =
         fs::read_dir(root).unwrap().map(|folder| folder.unwrap().path()).collect();
     folders.sort();
-    folders.iter().map(case).collect()
+    folders.iter().map(|folder| case(folder)).collect()
 }
 
-fn case(folder: &PathBuf) -> Case {
+fn case(folder: &Path) -> Case {
     let name = folder.file_name().unwrap().to_string_lossy().into_owned();
     let file = |file: &str| {
         fs::read_to_string(folder.join(file))
@@ -46,7 +81,8 @@ fn case(folder: &PathBuf) -> Case {
             problems.iter().map(|p| p.render("playbook.yaml", source.as_bytes())).collect();
         panic!("{name}:\n{}", all.join("\n"))
     });
-    Case { name, machine, playbook }
+    let ends: Ends = serde_saphyr::from_str(&file("ends.yaml")).unwrap();
+    Case { name, machine, playbook, ends: ends.ends.ending() }
 }
 
 #[test]
@@ -155,4 +191,119 @@ fn figure(window: &Window, metric: &Metric) -> f64 {
         Metric::LossRatio => window.lost as f64 / window.samples.len() as f64,
         other => panic!("no case is about {other}"),
     }
+}
+
+fn stage(case: &Case, seed: u64) -> Stage {
+    let (machine, playbook) = (case.machine.clone(), case.playbook.clone());
+    Stage { machine, playbook, nic: NIC.to_owned(), seed }
+}
+
+fn play(case: &Case, seed: u64, falls: &[Fall]) -> Rehearsed {
+    stage(case, seed).play(falls, &|_| ())
+}
+
+#[test]
+fn every_case_ends_as_it_should() {
+    for case in cases() {
+        let before = Sim::new(case.machine.clone()).machine();
+        let told = play(&case, 1, &[]);
+        assert_eq!(told.ending, case.ends, "{}: {:?}", case.name, told.record);
+        let committed = case.ends == Ending::Ran(RunState::Committed);
+        assert_eq!(told.machine != before, committed, "{}", case.name);
+    }
+}
+
+/// Falls at random calls of every case: what a driver does must not make a recovery go wrong. Every
+/// single call is tried in `fail_every_step`, on one machine.
+#[test]
+fn cases_survive_random_falls() {
+    const FALLS: usize = 12;
+    let mut random = Random::new(20_261_122);
+    let mut tried = 0;
+    for case in cases() {
+        let before = Sim::new(case.machine.clone()).machine();
+        let whole = play(&case, 1, &[]);
+        for _ in 0..FALLS {
+            let fall = fall(&mut random, &whole);
+            let told = play(&case, 1, &[fall]);
+            let committed = told.ending == Ending::Ran(RunState::Committed);
+            let wanted = if committed { &whole.machine } else { &before };
+            let what = format!("{} {fall:?}: {:?}", case.name, told.ending);
+            assert!(told.machine == *wanted, "{what}");
+            assert_ne!(told.ending, Ending::Ran(RunState::Running), "{what}");
+            tried += 1;
+        }
+    }
+    println!("{tried} falls");
+}
+
+fn fall(random: &mut Random, whole: &Rehearsed) -> Fall {
+    let door = if random.one_in(6) { Door::Store } else { Door::Host };
+    let calls = match door {
+        Door::Host => whole.host_calls,
+        Door::Store => whole.store_calls,
+    };
+    let moment = if random.one_in(2) { Moment::Before } else { Moment::After };
+    let blow = if random.one_in(2) { Blow::Crash } else { Blow::Fail(libc::EIO) };
+    Fall { door, call: random.below(calls), moment, blow }
+}
+
+/// What the planner makes of a case, a line a change: reviewed by people, compared by this test.
+#[derive(Debug, PartialEq, serde::Serialize, Deserialize)]
+struct Lines {
+    stage: String,
+    /// One list a request to the kernel.
+    requests: Vec<Vec<String>>,
+    /// Kept, and put back if the stage changes them.
+    #[serde(default)]
+    disturbs: Vec<String>,
+}
+
+fn requests(steps: &[agent::plan::Step]) -> Vec<Vec<String>> {
+    let line = |c: &Change| format!("{} {} -> {}", c.name, c.from, c.to);
+    steps.iter().map(|step| step.batch.iter().map(line).collect()).collect()
+}
+
+/// `NICMEND_BLESS=1` writes the files anew, for review in the diff.
+#[test]
+fn plans_and_reverts_are_as_written() {
+    let bless = std::env::var("NICMEND_BLESS").is_ok();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let sim = Sim::new(case.machine.clone());
+        let request = agent::runs::Apply {
+            playbook: case.playbook.clone(),
+            nic: NIC.to_owned(),
+            peer: Some("192.0.2.2:862".to_owned()),
+            digest: None,
+            allow_management: false,
+            force: false,
+            session: None,
+        };
+        let prepared = agent::runs::prepare(&sim, &request)
+            .unwrap_or_else(|declined| panic!("{}: {declined}", case.name));
+        let plan = &prepared.plan;
+        let stage = |stage: &agent::plan::PlannedStage| Lines {
+            stage: stage.name.clone(),
+            requests: requests(&stage.steps),
+            disturbs: stage.disturbs.iter().map(ToString::to_string).collect(),
+        };
+        let stages: Vec<Lines> = plan.stages.iter().map(stage).collect();
+        let revert = requests(&plan.revert);
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases").join(&case.name);
+        if bless {
+            let text = serde_saphyr::to_string(&stages).expect("plain data");
+            fs::write(folder.join("plan.yaml"), text).expect("write plan.yaml");
+            let text = serde_saphyr::to_string(&revert).expect("plain data");
+            fs::write(folder.join("revert.yaml"), text).expect("write revert.yaml");
+        }
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let written: Vec<Lines> = serde_saphyr::from_str(&read("plan.yaml")).unwrap_or_default();
+        let back: Vec<Vec<String>> =
+            serde_saphyr::from_str(&read("revert.yaml")).unwrap_or_default();
+        if written != stages || back != revert {
+            wrong.push(format!("{}: is {stages:#?}\nrevert {revert:#?}", case.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -102,7 +102,8 @@ fn every_step(playbook: &str, expected: RunState) {
                 let fall = Fall { door, call, moment, blow };
                 let told = stage.play(&[fall], &|_| ());
                 let ending = ends.check(&told, &format!("{fall:?}, seed {}", seed()));
-                *counts.entry(format!("{door:?} {blow:?} {moment:?} -> {ending}")).or_default() += 1;
+                *counts.entry(format!("{door:?} {blow:?} {moment:?} -> {ending}")).or_default() +=
+                    1;
                 plays += 1;
             }
         }

@@ -2,244 +2,18 @@
 //!
 //! The pages are left in the build's folder for temporary files, for people to look at.
 
+#[path = "report/runs.rs"]
+mod runs;
+
 use std::{collections::BTreeMap, time::Instant};
 
 use agent::{
-    log::{RunState, fact::Foreign},
-    measure::{Sample, Window, window::Quantiles},
-    report::{self, Act, Bar, Evidence, Fate, Judgement, Measured, Run, Seal, Setting, Undo},
-    verdict::{self, Criterions},
+    measure::{Sample, window::Quantiles},
+    report::{self, Act, Fate, Measured, Run, Undo},
+    verdict::Criterions,
 };
-use playbooks::{Metric, Name, Value, playbook::Criterion};
 
-/// Small, seeded, good enough to draw with (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Log-normal by twelve rolls: `median` nanoseconds, spread `sigma`.
-    fn log_normal(&mut self, median: f64, sigma: f64) -> f64 {
-        let normal = (0..12).map(|_| self.roll()).sum::<f64>() - 6.0;
-        median * (normal * sigma).exp()
-    }
-}
-
-fn window(count: u64, length_ns: u64, mut latency: impl FnMut(u64, f64) -> u64) -> Window {
-    let sample = |index: u64| {
-        let due_ns = index * length_ns / count.max(1);
-        let latency_ns = latency(index, due_ns as f64 / length_ns as f64);
-        Sample { due_ns, latency_ns, flow: 0 }
-    };
-    let samples: Vec<Sample> = (0..count).map(sample).collect();
-    let lost = samples.iter().filter(|s| s.is_lost()).count() as u64;
-    Window {
-        began_utc_ns: BEGAN + 1_000_000_000,
-        length_ns,
-        sent: count,
-        lost,
-        split: BTreeMap::from([
-            ("sender".to_owned(), Quantiles { p50: 3_100, p99: 9_800, p999: 21_000, max: 88_000 }),
-            ("wire".to_owned(), Quantiles { p50: 11_900, p99: 31_000, p999: 60_300, max: 190_000 }),
-        ]),
-        stamps: BTreeMap::from([("software".to_owned(), count)]),
-        per_queue: (0..8).map(|queue| count / 8 + queue * count / 200).collect(),
-        load_pps: 12_400.0,
-        tcp_out: 48_211,
-        samples,
-        ..Window::default()
-    }
-}
-
-/// 2026-11-22T10:15:03Z.
-const BEGAN: i64 = 1_795_342_503_000_000_000;
-
-fn criteria(rows: &[(&str, Option<f64>, Option<f64>)]) -> BTreeMap<Metric, Criterion> {
-    let row = |(name, at_most, no_worse_than): &(&str, Option<f64>, Option<f64>)| {
-        let metric = Metric::try_from((*name).to_owned()).expect("a metric");
-        (metric, Criterion { at_most: *at_most, no_worse_than: *no_worse_than })
-    };
-    rows.iter().map(row).collect()
-}
-
-fn run(id: &str, playbook: &str, by: Criterions, windows: Vec<(&str, Window)>) -> Run {
-    let baseline = windows[0].1.clone();
-    let judged = windows[1..].iter().map(|(stage, window)| Judgement {
-        stage: (*stage).to_owned(),
-        verdict: verdict::judge(&baseline, window, &by, 7),
-    });
-    let judged = judged.collect();
-    let evidence = windows.iter().enumerate().map(|(index, _)| Evidence {
-        file: match index {
-            0 => format!("runs/{id}/baseline.samples"),
-            stage => format!("runs/{id}/stage-{stage}.samples"),
-        },
-        digest: format!("sha256:{:064x}", index * 77_777),
-        seal: Seal::Matches,
-    });
-    let evidence = evidence.collect();
-    let measured = |(name, window): (&str, Window)| Measured { name: name.to_owned(), window: Ok(window) };
-    Run {
-        id: id.to_owned(),
-        state: RunState::Committed,
-        why: String::new(),
-        rule: String::new(),
-        playbook: playbook.to_owned(),
-        summary: String::new(),
-        references: vec!["https://docs.kernel.org/networking/ip-sysctl.html".to_owned()],
-        nic: "trade0".to_owned(),
-        started_utc_ns: BEGAN,
-        took_ns: Some(14_322_000_000),
-        about: [
-            ("NIC", "trade0 (pci/0000:3b:00.0/MT2117X04512)"),
-            ("driver", "mlx5_core"),
-            ("firmware", "22.43.3608"),
-            ("host", "colo-nj-17"),
-            ("kernel", "6.1.0-56-amd64"),
-            ("peer", "192.0.2.2:862"),
-            ("plan", "sha256:8f1c0f2a77f0c9d4b2a8d1f2d4e7c55ab1d9f0c3e2a1b4c5d6e7f8091a2b3c4d"),
-            ("measured by", "TCP request and response, 65536 bytes, 200 a second for 6s, calm"),
-            ("asked for by", "uid 0"),
-        ]
-        .map(|(label, value)| (label.to_owned(), value.to_owned()))
-        .to_vec(),
-        by,
-        settings: Vec::new(),
-        windows: windows.into_iter().map(measured).collect(),
-        judged,
-        timeline: Vec::new(),
-        foreign: Vec::new(),
-        notes: Vec::new(),
-        evidence,
-        undo: Undo::Nothing("Nothing is left to undo.".to_owned()),
-    }
-}
-
-fn setting(name: &str, values: [&str; 3], fate: Fate) -> Setting {
-    let [original, asked, left] =
-        values.map(|value| Some(value.to_owned()).filter(|v| !v.is_empty()));
-    Setting { name: name.to_owned(), original, asked, left, fate }
-}
-
-fn bar(row: &str, act: Act, from_ms: f64, to_ms: f64, words: &str) -> Bar {
-    let [from_ns, to_ns] = [from_ms, to_ms].map(|ms| (ms * 1e6) as u64);
-    Bar { row: row.to_owned(), act, from_ns, to_ns, words: words.to_owned() }
-}
-
-fn timeline(stage: &str, tail: &[Bar]) -> Vec<Bar> {
-    let mut bars = vec![
-        bar("whole run", Act::Mark, 0.0, 0.0, "run begun; plan and undo script are durable"),
-        bar("baseline", Act::Settle, 0.0, 420.0, "waited for carrier and replies"),
-        bar("baseline", Act::Measure, 420.0, 6_420.0, "measured 1200 packets, 0 lost"),
-        bar(stage, Act::Write, 6_424.0, 6_429.2, "intents durable; 1 settings in 1 requests; 38.2 µs in the kernel"),
-        bar(stage, Act::Settle, 6_429.2, 7_010.0, "waited for carrier and replies"),
-        bar(stage, Act::Measure, 7_010.0, 13_010.0, "measured 1200 packets, 0 lost"),
-        bar(stage, Act::Judge, 13_010.0, 13_041.0, "judged: keep. every guardrail held (2)"),
-    ];
-    bars.extend_from_slice(tail);
-    bars
-}
-
-/// A crippled receive buffer: 64 KiB messages wait for the delayed acknowledgement, 40 ms each.
-fn mended() -> Run {
-    let mut dice = Dice(1);
-    let before = window(1_200, 6_000_000_000, |_, _| match dice.roll() {
-        r if r < 0.06 => dice.log_normal(900e3, 0.3) as u64,
-        _ => 40_000_000 + dice.log_normal(400e3, 0.7) as u64,
-    });
-    let mut dice = Dice(2);
-    let after = window(1_200, 6_000_000_000, |_, _| match dice.roll() {
-        r if r < 0.01 => dice.log_normal(1.4e6, 0.4) as u64,
-        _ => dice.log_normal(298e3, 0.13) as u64,
-    });
-    let by = Criterions {
-        objective: criteria(&[("latency.p50", Some(5e6), None)]),
-        guardrails: criteria(&[("latency.p50", None, Some(0.05)), ("latency.p90", None, Some(0.05))]),
-    };
-    let mut run = run(
-        "20261122T101503Z-1f3a",
-        "demo-mend 1.0.0",
-        by,
-        vec![("baseline", before), ("kernel", after)],
-    );
-    run.why = run.judged[0].verdict.why.clone();
-    run.summary =
-        "Give TCP its receive buffer back, so that a 64 KiB message crosses in one go".to_owned();
-    let rmem = ["4096 4096 4096", "4096 131072 6291456", "4096 131072 6291456"];
-    run.settings = vec![
-        setting("sysctl.net.ipv4.tcp_rmem", rmem, Fate::InForce),
-        setting("feature.rx-gro", ["on", "on", "on"], Fate::AlreadyRight),
-        setting("ring.rx", ["", "", ""], Fate::Skipped("veth has no rings (EOPNOTSUPP)".to_owned())),
-    ];
-    run.timeline =
-        timeline("kernel", &[bar("whole run", Act::Mark, 13_044.0, 13_044.0, "committed")]);
-    run.notes = vec![
-        "sysctl.net.ipv4.tcp_rmem: sockets that are open now keep the old value".to_owned(),
-        "traffic that bypasses the kernel (DPDK, Onload, VMA, AF_XDP) does not feel sysctls".to_owned(),
-    ];
-    run.undo = Undo::ByHand {
-        why: "`nicmend revert 20261122T101503Z-1f3a` puts everything back. Without nicmend, these lines do \
-              the same:"
-            .to_owned(),
-        script: "#!/bin/sh\n# Puts back by hand what nicmend run 20261122T101503Z-1f3a changes on trade0.\n\
-                 sysctl -w net.ipv4.tcp_rmem='4096 4096 4096'\n"
-            .to_owned(),
-    };
-    run
-}
-
-/// Interrupts held back for two milliseconds; a few replies lost on the way.
-fn hurt() -> Run {
-    let mut dice = Dice(3);
-    let before = window(12_000, 6_000_000_000, |_, _| match dice.roll() {
-        r if r < 0.002 => dice.log_normal(160e3, 0.5) as u64,
-        _ => dice.log_normal(23e3, 0.18) as u64,
-    });
-    let mut dice = Dice(4);
-    let after = window(12_000, 6_000_000_000, |_, part| match (dice.roll(), part) {
-        (r, part) if (0.55..0.56).contains(&part) && r < 0.3 => Sample::LOST,
-        (r, _) if r < 0.04 => dice.log_normal(25e3, 0.2) as u64,
-        _ => (30e3 + dice.roll() * 2.0e6) as u64,
-    });
-    let by = Criterions {
-        objective: criteria(&[]),
-        guardrails: criteria(&[("latency.p50", None, Some(0.05)), ("latency.p99", None, Some(0.05))]),
-    };
-    let mut run =
-        run("20261122T101519Z-c07e", "demo-hurt 1.0.0", by, vec![("baseline", before), ("napi", after)]);
-    run.state = RunState::Reverted;
-    run.why = run.judged[0].verdict.why.clone();
-    run.summary = "Hold interrupts back to save CPU time, as an over-aggressive firmware does".to_owned();
-    run.settings = vec![
-        setting("napi.defer-hard-irqs", ["0", "100", "0"], Fate::PutBack),
-        setting("napi.gro-flush-timeout", ["0", "2000000", "0"], Fate::PutBack),
-        setting("irq.affinity", ["0-3 ; 0-3 ; 4-7 ; 4-7", "", "0-3 ; 0-3 ; 4-7 ; 4-7"], Fate::AsItWas),
-    ];
-    run.timeline = timeline(
-        "napi",
-        &[
-            bar("whole run", Act::PutBack, 13_041.0, 13_049.0, "put back: latency.p50 broke its guardrail"),
-            bar("whole run", Act::Mark, 13_049.0, 13_049.0, "reverted"),
-        ],
-    );
-    if let Ok(window) = &mut run.windows[1].window {
-        window.drops = BTreeMap::from([("rx_dropped".to_owned(), 36)]);
-        window.counters = BTreeMap::from([("rx_packets".to_owned(), 11_964)]);
-        window.notes = vec!["rx_missed_errors went backwards: not counted".to_owned()];
-    }
-    run.foreign = vec![Foreign {
-        name: Name::try_from("coalesce.rx-usecs".to_owned()).expect("a name"),
-        expected: Value::Number(8),
-        found: Value::Number(64),
-    }];
-    run
-}
+use runs::{Dice, bar, hurt, mended, refused, run, setting, stuck, window};
 
 fn leave(name: &str, page: &str) {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -264,4 +38,194 @@ fn two_runs_on_a_page() {
     }
     assert!(page.len() < 600_000, "{} bytes", page.len());
     assert_eq!(page, report::page(&runs), "the same runs are the same page");
+}
+
+#[test]
+fn every_kind_of_end() {
+    let page = report::page(&[stuck(), refused()]);
+    leave("report-ends.html", &page);
+    for says in [
+        "Stuck: something could not be put back.",
+        "Refused: nothing was written.",
+        "rule nothing-to-mend",
+        "kernel is not drawn: runs/20261122T111503Z-77aa/stage-1.samples is missing.",
+        "✗ not the file that was judged",
+        "ethtool -G trade0 rx 512",
+        "3 d 2 h",
+    ] {
+        assert!(page.contains(says), "{says}");
+    }
+}
+
+#[test]
+fn windows_without_packets_or_without_replies_are_said_not_drawn() {
+    let nothing = window(0, 0, |_, _| 0);
+    let lost = window(100, 1_000_000_000, |_, _| Sample::LOST);
+    for (window, says) in [(nothing, "no packet was due"), (lost, "every packet was lost")] {
+        let by = Criterions::default_guardrails();
+        let run = run("id", "p 1.0.0", by, vec![("baseline", window.clone()), ("kernel", window)]);
+        let page = report::page(&[run]);
+        assert!(page.contains(says), "{says}");
+        assert!(!page.contains("NaN") && !page.contains("inf"), "no figure comes of nothing");
+    }
+}
+
+/// The line of the candidate must end in the lost packets' place at the share that was lost.
+#[test]
+fn lost_packets_are_drawn_at_the_right_edge() {
+    let before = window(1_000, 1_000_000_000, |index, _| 10_000 + index);
+    let after = window(1_000, 1_000_000_000, |index, _| match index {
+        500..510 => Sample::LOST,
+        index => 10_000 + index,
+    });
+    let by = Criterions::default();
+    let lossless = run("id", "p 1.0.0", by.clone(), vec![("baseline", before.clone())]);
+    assert!(!report::page(&[lossless]).contains(">lost</text>"), "no loss, no place for it");
+    let page =
+        report::page(&[run("id", "p 1.0.0", by, vec![("baseline", before), ("kernel", after)])]);
+    assert!(page.contains("10 (1.00 %)") && page.contains("class=\"lostmark\""));
+    let edge = |class: &str| {
+        let ends = page.split(&format!("<path class=\"curve {class}\" d=\"M86 26")).nth(1);
+        ends.and_then(|rest| rest.split('"').next()).expect("the wide drawing's line").to_owned()
+    };
+    // Down to the axis without losses; with them level to the right edge, at the share that was lost.
+    assert!(edge("s0").ends_with("V356"), "{}", edge("s0"));
+    assert!(edge("s1").ends_with("H828"), "{}", edge("s1"));
+    let height = |path: &str, after: char| -> f64 {
+        let digits = path.rsplit(after).next().expect("a step").split('H').next().expect("digits");
+        digits.parse().expect("a coordinate")
+    };
+    // One in a hundred of 1,000: two thirds of the way down, less the room below one packet.
+    assert!((height(&edge("s1"), 'V') - 229.0).abs() < 2.0, "{}", edge("s1"));
+}
+
+/// A run in which every text from outside tries to be markup.
+fn hostile(evil: &str) -> Run {
+    let mut run = mended();
+    for text in [
+        &mut run.id,
+        &mut run.why,
+        &mut run.rule,
+        &mut run.playbook,
+        &mut run.summary,
+        &mut run.nic,
+    ] {
+        *text = evil.to_owned();
+    }
+    run.references = vec![
+        format!("https://{evil}"),
+        "javascript:alert(1)".to_owned(),
+        "https://a\" onclick=b".to_owned(),
+    ];
+    run.about = vec![(evil.to_owned(), evil.to_owned())];
+    run.settings = vec![
+        setting(evil, [evil, evil, evil], Fate::InForce),
+        setting(evil, [evil, evil, evil], Fate::Skipped(evil.to_owned())),
+    ];
+    run.timeline = vec![bar(evil, Act::Write, 0.0, 1.0, evil)];
+    run.notes = vec![evil.to_owned()];
+    run.undo = Undo::ByHand { why: evil.to_owned(), script: format!("{evil}\n</pre>{evil}") };
+    run.evidence[0].file = evil.to_owned();
+    run.evidence[0].digest = evil.to_owned();
+    run.windows[0].name = evil.to_owned();
+    run.judged[0].stage = evil.to_owned();
+    run.judged[0].verdict.why = evil.to_owned();
+    run.judged[0].verdict.notes = vec![evil.to_owned()];
+    run.judged[0].verdict.provisional = Some(evil.to_owned());
+    for judged in run.judged[0].verdict.metrics.values_mut() {
+        judged.why = evil.to_owned();
+        judged.guardrail = Some(false);
+    }
+    if let Ok(window) = &mut run.windows[1].window {
+        window.notes = vec![evil.to_owned()];
+        window.cut_short = Some(evil.to_owned());
+        window.drops = BTreeMap::from([(evil.to_owned(), 1)]);
+        window.stamps = BTreeMap::from([(evil.to_owned(), 1)]);
+        window.split = BTreeMap::from([(evil.to_owned(), Quantiles::default())]);
+    }
+    run
+}
+
+#[test]
+fn hostile_words_stay_words() {
+    let evil = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>\u{202e}\u{0}\u{1b}[2J`";
+    let run = hostile(evil);
+    let other = Run {
+        windows: vec![Measured { name: evil.to_owned(), window: Err(evil.to_owned()) }],
+        ..run.clone()
+    };
+    let page = report::page(&[run, other]);
+    for never in [
+        "<script",
+        "<img",
+        "onerror=alert(1)>",
+        "\u{202e}",
+        "\u{0}",
+        "\u{1b}",
+        "href=\"javascript",
+        "\" onclick",
+    ] {
+        assert!(!page.contains(never), "{never:?} came through");
+    }
+    let body = page.split("</style>").nth(1).expect("a style sheet before the body");
+    let [opened, closed] = ['<', '>'].map(|end| body.matches(end).count());
+    assert_eq!(opened, closed, "every tag that opens also closes");
+    assert_eq!(page.matches("<pre>").count(), page.matches("</pre>").count());
+    assert!(page.contains("default-src &#39;none&#39;") || page.contains("default-src 'none'"));
+    for loads in ["src=", "url(http", "@import", "<link", "<iframe"] {
+        let own = page.replace(evil, "").replace("src=x", "");
+        assert!(!own.contains(loads), "{loads} would load something");
+    }
+}
+
+#[test]
+fn a_million_samples_a_window_are_a_small_page_made_at_once() {
+    let mut dice = Dice(6);
+    let mut big = || {
+        window(1_000_000, 120_000_000_000, |_, _| match dice.roll() {
+            r if r < 1e-4 => Sample::LOST,
+            r if r < 0.01 => (30e3 / (r * 100.0 + 1e-4)) as u64,
+            r => 20_000 + (r * 9_000.0) as u64,
+        })
+    };
+    let by = Criterions::default_guardrails();
+    let small = window(100, 1_000_000_000, |_, _| 20_000);
+    let mut run = run("id", "p 1.0.0", by, vec![("baseline", small.clone()), ("kernel", small)]);
+    for measured in &mut run.windows {
+        measured.window = Ok(big());
+    }
+    let mut page = String::new();
+    // The best of three: other tests run beside this one.
+    let took = (0..3).map(|_| {
+        let began = Instant::now();
+        page = report::page(std::slice::from_ref(&run));
+        began.elapsed()
+    });
+    let took = took.min().expect("three tries");
+    println!("two windows of 1,000,000 samples: {} bytes in {took:?}", page.len());
+    assert!(page.len() < 2_000_000, "{} bytes", page.len());
+    assert!(took.as_millis() < 1_000, "{took:?}");
+}
+
+/// Whatever is put in, each list and each text has its limit.
+#[test]
+fn no_input_makes_the_page_large() {
+    let mut run = mended();
+    let long = "'".repeat(5_000);
+    run.why = long.clone();
+    run.settings = vec![setting(&long, [&long, &long, &long], Fate::Skipped(long.clone())); 2_000];
+    run.timeline = vec![bar(&long, Act::Write, 0.0, 1.0, &long); 2_000];
+    run.notes = vec![long.clone(); 2_000];
+    run.about = vec![(long.clone(), long.clone()); 2_000];
+    run.references = vec![long.clone(); 2_000];
+    run.undo = Undo::ByHand { why: long.clone(), script: format!("{long}\n").repeat(1_000) };
+    run.judged = vec![run.judged[0].clone(); 300];
+    run.windows = vec![run.windows[0].clone(); 300];
+    if let Ok(window) = &mut run.windows[0].window {
+        window.per_queue = vec![1; 100_000];
+        window.drops = (0..50_000).map(|index| (format!("drop {index}"), index)).collect();
+        window.notes = vec![long.clone(); 1_000];
+    }
+    let page = report::page(&[run]);
+    assert!(page.len() < 3_000_000, "{} bytes", page.len());
 }

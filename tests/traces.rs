@@ -244,7 +244,7 @@ pub struct Chance {
 impl Chance {
     pub fn new(seed: u64) -> Chance {
         let mut mix = agent::verdict::Random::new(seed);
-        Chance { state: [mix.next(), mix.next(), mix.next(), mix.next()] }
+        Chance { state: [mix.draw(), mix.draw(), mix.draw(), mix.draw()] }
     }
 
     pub fn next(&mut self) -> u64 {

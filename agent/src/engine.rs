@@ -49,11 +49,27 @@ pub struct Bench<'a> {
 /// What an engine says while it works. The CLI prints it, the API streams it.
 #[derive(Debug, Clone)]
 pub enum Telling {
-    Settling { limit_ms: u64 },
-    Measuring { point: Point, length_ms: u64 },
-    Writing { what: String },
-    Judged { stage: usize, verdict: Box<Verdict> },
-    Returning { why: String },
+    /// A run has begun, under this id.
+    Begun {
+        run: String,
+    },
+    Settling {
+        limit_ms: u64,
+    },
+    Measuring {
+        point: Point,
+        length_ms: u64,
+    },
+    Writing {
+        what: String,
+    },
+    Judged {
+        stage: usize,
+        verdict: Box<Verdict>,
+    },
+    Returning {
+        why: String,
+    },
     Note(String),
 }
 

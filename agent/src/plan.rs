@@ -113,7 +113,11 @@ pub enum Unplannable {
 
 impl Plan {
     /// Works the plan out.
-    pub fn make(playbook: &Playbook, facts: &Facts, peer: Option<&str>) -> Result<Plan, Unplannable> {
+    pub fn make(
+        playbook: &Playbook,
+        facts: &Facts,
+        peer: Option<&str>,
+    ) -> Result<Plan, Unplannable> {
         let mut expected: BTreeMap<Name, Value> = BTreeMap::new();
         for (name, current) in &facts.settings {
             expected.insert(name.clone(), current.value.clone());

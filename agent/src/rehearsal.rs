@@ -23,10 +23,7 @@ use crate::{
     },
     log::{RunRecord, RunState},
     runs::{self, Apply, Declined, Desk, Outcome},
-    store::{
-        Store,
-        sim::SimStore,
-    },
+    store::{Store, sim::SimStore},
 };
 
 /// Where a blow falls.
@@ -98,8 +95,9 @@ impl Stage {
         let mut recovered = false;
         let mut result = alive(|| self.apply(&sim, &store, tell));
         for _ in 0..LIVES {
-            // A recovery that failed (a disk that did not answer) is tried again, as an agent would.
-            let again = recovered && matches!(result, Ok(Err(_)));
+            // A recovery that failed, or that the disk could not be told of, is walked again, as the
+            // next process would.
+            let again = recovered && matches!(&result, Ok(told) if told_open(told));
             if result.is_ok() && !again {
                 break;
             }
@@ -141,6 +139,14 @@ impl Stage {
             Outcome::Ran(record) => Ok(Some(*record)),
             Outcome::AlreadyRight(_) => Ok(None),
         })
+    }
+}
+
+fn told_open(told: &Result<Option<RunRecord>, Declined>) -> bool {
+    match told {
+        Ok(Some(record)) => record.state == RunState::Running,
+        Ok(None) => false,
+        Err(_) => true,
     }
 }
 

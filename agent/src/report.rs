@@ -16,9 +16,11 @@ mod tables;
 mod text;
 mod trace;
 
+use std::borrow::Cow;
+
 use crate::{
     log::{RunState, fact::Foreign},
-    measure::Window,
+    measure::{Sample, Window},
     verdict::{Criterions, Verdict},
 };
 
@@ -135,6 +137,7 @@ pub enum Act {
 /// A file of evidence with its digest, held against what the log says.
 #[derive(Debug, Clone)]
 pub struct Evidence {
+    /// Its name in the run's folder.
     pub file: String,
     pub digest: String,
     pub seal: Seal,
@@ -174,6 +177,8 @@ struct Series<'a> {
     class: usize,
     name: &'a str,
     window: &'a Window,
+    /// In order of `due_ns`.
+    samples: Cow<'a, [Sample]>,
     seen: Distribution,
 }
 
@@ -216,15 +221,15 @@ fn one(run: &Run) -> String {
         }
         out.push_str("</section>\n");
     }
-    out.push_str(&metrics::verdicts(run));
     out.push_str(&tables::settings(&run.settings));
+    out.push_str(&metrics::verdicts(run));
     out.push_str(&gantt::section(&run.timeline));
     out.push_str(&tables::windows(&series));
     out.push_str(&tables::foreign(&run.foreign));
     out.push_str(&tables::notes(&run.notes));
     out.push_str(&tables::about(run));
     out.push_str(&tables::undo(&run.undo));
-    out.push_str(&tables::evidence(&run.evidence));
+    out.push_str(&tables::evidence(run));
     out
 }
 
@@ -233,8 +238,21 @@ fn series(run: &Run) -> Vec<Series<'_>> {
     shown
         .filter_map(|(class, measured)| {
             let window = measured.window.as_ref().ok()?;
-            let seen = Distribution::of(&window.samples);
-            Some(Series { class, name: &measured.name, window, seen })
+            let samples = in_order(&window.samples);
+            let seen = Distribution::of(&samples);
+            Some(Series { class, name: &measured.name, window, samples, seen })
         })
         .collect()
+}
+
+/// Nearly always they are, and then nothing is copied.
+fn in_order(samples: &[Sample]) -> Cow<'_, [Sample]> {
+    match samples.is_sorted_by_key(|sample| sample.due_ns) {
+        true => Cow::Borrowed(samples),
+        false => {
+            let mut sorted = samples.to_vec();
+            sorted.sort_by_key(|sample| sample.due_ns);
+            Cow::Owned(sorted)
+        }
+    }
 }

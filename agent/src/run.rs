@@ -28,7 +28,10 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Append to the log, and make it durable where it says so.
-    Record { facts: Vec<Fact>, durable: Durable },
+    Record {
+        facts: Vec<Fact>,
+        durable: Durable,
+    },
     /// Wait until carrier and replies are back.
     Settle,
     /// Measure a window and keep it under this point's name.
@@ -40,7 +43,9 @@ pub enum Action {
     /// Read these settings.
     Read(Vec<Name>),
     /// Let a busy driver come to rest before the next pass.
-    Pause { ms: u64 },
+    Pause {
+        ms: u64,
+    },
     Finish(End),
 }
 
@@ -70,7 +75,11 @@ pub enum Event {
     /// The verdict, and the digest of the samples it was computed from.
     Judged(Result<(Verdict, String)>),
     /// The write's own result, and the read-back of every setting in it.
-    Wrote { failed: Option<Fault>, results: Vec<ReadBack>, nanoseconds: u64 },
+    Wrote {
+        failed: Option<Fault>,
+        results: Vec<ReadBack>,
+        nanoseconds: u64,
+    },
     Values(Vec<(Name, Result<Value>)>),
     Paused,
     /// The kernel announced a change that was not ours, and a re-read confirmed it.
@@ -141,20 +150,44 @@ enum Phase {
     Settling(Point),
     Baselining,
     /// Baseline taken: are the plan's preconditions still true?
-    CheckingPlan { evidence: String },
+    CheckingPlan {
+        evidence: String,
+    },
     RecordingBaseline,
-    Intending { stage: usize, steps: Vec<Step>, disturbed: BTreeSet<Name> },
-    Writing { stage: usize, left: VecDeque<Step>, disturbed: BTreeSet<Name> },
+    Intending {
+        stage: usize,
+        steps: Vec<Step>,
+        disturbed: BTreeSet<Name>,
+    },
+    Writing {
+        stage: usize,
+        left: VecDeque<Step>,
+        disturbed: BTreeSet<Name>,
+    },
     /// The stage is written: what did it disturb?
-    Inspecting { stage: usize, disturbed: BTreeSet<Name> },
+    Inspecting {
+        stage: usize,
+        disturbed: BTreeSet<Name>,
+    },
     /// Putting back what it disturbed, as far as that goes.
-    Tidying { stage: usize, left: VecDeque<Step> },
-    RecordingWrites { stage: usize },
+    Tidying {
+        stage: usize,
+        left: VecDeque<Step>,
+    },
+    RecordingWrites {
+        stage: usize,
+    },
     Measuring(usize),
-    Checking { stage: usize },
+    Checking {
+        stage: usize,
+    },
     Judging(usize),
-    RecordingVerdict { next: Next },
-    Committing { why: String },
+    RecordingVerdict {
+        next: Next,
+    },
+    Committing {
+        why: String,
+    },
     Restoring(Restoring),
     Done,
 }

@@ -84,14 +84,13 @@ impl Desk<'_> {
 
     /// Says facts outside any engine: the beginning of a run, a freeze.
     pub fn say(&self, run: Option<&str>, facts: Vec<Fact>) -> Result<()> {
-        let mut seq = self.store.entries()?.len() as u64;
+        let first = self.store.entries()?.len() as u64;
         let at = self.host.now();
         let mut entries = Vec::with_capacity(facts.len());
-        for fact in facts {
+        for (seq, fact) in (first..).zip(facts) {
             let run = run.map(str::to_owned);
             let entry = Entry { v: 1, seq, at: at.clone(), epoch: self.epoch, run, fact };
             entries.push(entry.encode()?);
-            seq += 1;
         }
         self.store.append(&entries)
     }

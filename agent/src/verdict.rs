@@ -16,6 +16,7 @@ mod level;
 mod long_run;
 mod quantile;
 mod random;
+pub mod sequential;
 mod share;
 mod sides;
 mod storm;
@@ -32,7 +33,10 @@ use serde::{Deserialize, Serialize};
 pub use evidence::{Control, Evidence};
 pub use random::Random;
 
-use self::decide::{Decided, Standing};
+use self::{
+    decide::{Decided, Shares, Standing},
+    estimate::Estimate,
+};
 use crate::measure::{Sample, Window};
 
 /// What to do with a change.
@@ -123,6 +127,9 @@ pub const DEFAULT: [Metric; 6] = [
     Metric::LossRatio,
 ];
 
+/// Those of them that a quantile at the edge of a storm leans on.
+const SHARES: [Metric; 2] = [Metric::SlowRatio, Metric::LossRatio];
+
 impl Verdict {
     /// The whole answer where no further stage can follow: `keep` only if the objective is met, too.
     pub fn call(&self) -> Call {
@@ -163,13 +170,15 @@ pub fn judge_samples(
 pub fn judge_evidence(evidence: &Evidence, by: &Criterions, seed: u64) -> Verdict {
     let metrics = judged_metrics(by);
     let z = level::critical(metrics.len());
-    let scene = evidence.scene(z, seed);
-    let decided: Vec<Decided> = metrics
+    let scene = evidence.scene(seed);
+    let estimates: BTreeMap<Metric, Estimate> =
+        metrics.into_iter().map(|metric| (metric.clone(), scene.estimate(&metric, z))).collect();
+    let shares = Shares::of(SHARES.iter().filter_map(|metric| estimates.get(metric)));
+    let decided: Vec<Decided> = estimates
         .iter()
-        .map(|metric| {
-            let estimate = scene.estimate(metric, z);
+        .map(|(metric, estimate)| {
             let (objective, guardrail) = (by.objective.get(metric), by.guardrails.get(metric));
-            decide::decide(metric, &estimate, objective, guardrail)
+            decide::decide(metric, estimate, objective, guardrail, shares)
         })
         .collect();
     let (mut verdict, mut why) = decide::call(&decided);

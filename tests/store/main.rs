@@ -1,4 +1,5 @@
 //! The state directory on a real file system, and its simulated twin.
+#![allow(clippy::disallowed_methods, reason = "the store is tried on real files")]
 
 mod blobs;
 mod full;

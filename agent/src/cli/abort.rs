@@ -63,4 +63,3 @@ fn ask(file: &std::path::Path) -> Result<(), Fault> {
     }
     std::fs::write(file, b"abort\n").map_err(fault)
 }
-

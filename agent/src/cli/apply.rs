@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{Common, Done, out, place, runs::RunView, signals::Wishes};
 use crate::{
     engine::Telling,
-    host::Host,
+    host::{Host, nic},
+    log::Fact,
     measure::{
         peer::Peer,
         probe::{Options, Probe},
@@ -63,8 +64,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn run(common: &Common, args: &Args) -> Done {
     let request = request(common, args)?;
     let host = place::machine()?;
-    // Everything that can be wrong with the request is said before the lock and the probe.
-    runs::prepare(&host, &request)?;
+    // A NIC that is not there is a wrong request, and no reason to make a state directory.
+    nic::find(&host, &request.nic)
+        .map_err(|fault| Declined::new(Exit::Wrong, "nic", fault.to_string()))?;
     let Some(peer) = request.peer.clone() else {
         return Err(Declined::new(Exit::Wrong, "peer", "no peer to measure against: --peer HOST"));
     };
@@ -94,7 +96,7 @@ pub(super) fn recover(common: &Common, args: &RecoverArgs) -> Done {
     } else if records.is_empty() {
         out::line("nothing to recover: no run is unfinished");
     } else {
-        records.iter().for_each(|record| super::runs::print(record));
+        records.iter().for_each(super::runs::print);
     }
     let stuck = records.iter().any(|record| runs::exit_of(record) == Exit::Stuck);
     Ok(if stuck { Exit::Stuck } else { Exit::Done })
@@ -111,7 +113,13 @@ pub(super) fn at_desk<T>(
     let wishes = Wishes::take(Some(abort.clone()))
         .map_err(|e| Declined::new(Exit::Failed, "signals", format!("take over signals: {e}")))?;
     let stop = || wishes.stop();
-    let tell = |telling: &Telling| place::tell(telling);
+    let tell = |telling: &Telling| {
+        if let Telling::Begun { run } = telling {
+            // Whoever is refused meanwhile is told by which run.
+            disk.holds(run);
+        }
+        place::tell(telling);
+    };
     let desk = Desk {
         host,
         store: disk,
@@ -120,6 +128,9 @@ pub(super) fn at_desk<T>(
         stop: &stop,
         tell: &tell,
     };
+    if let Some(torn) = disk.torn() {
+        desk.say(None, vec![Fact::Mended { bytes: torn.bytes }])?;
+    }
     let result = act(&desk);
     let _ = std::fs::remove_file(abort);
     result
@@ -182,4 +193,3 @@ pub(super) fn show(common: &Common, outcome: &Outcome) -> Done {
         }
     }
 }
-

@@ -60,7 +60,8 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         Some(folder) => folder.clone(),
         None => std::env::temp_dir().join(format!("nicmend-demo-{}", std::process::id())),
     };
-    let common = Common { state_dir: folder.join("state"), run_dir: folder.join("run"), ..common.clone() };
+    let common =
+        Common { state_dir: folder.join("state"), run_dir: folder.join("run"), ..common.clone() };
     // Still single-threaded: the namespace is the whole process's.
     own_namespace()?;
     let mut exchange = Exchange::start()?;

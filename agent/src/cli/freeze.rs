@@ -1,6 +1,5 @@
 //! `freeze` and `thaw`: no automatic act on this host until thawed.
 
-
 use super::{Common, Done, out, place};
 use crate::{
     fault::Kind,

@@ -152,7 +152,7 @@ struct Loaded {
 
 fn load(run: &RunRecord, point: &Point, store: &dyn Store) -> Loaded {
     let file = format!("runs/{}/{}.samples", run.id, point.file);
-    let name = point.name.clone();
+    let (name, base) = (point.name.clone(), format!("{}.samples", point.file));
     let bytes = match store.get(&file) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
@@ -162,13 +162,13 @@ fn load(run: &RunRecord, point: &Point, store: &dyn Store) -> Loaded {
                 Some(_) => format!("{file} is missing"),
                 None => "the run ended before it was measured".to_owned(),
             };
-            let gone = |digest| Evidence { file, digest, seal: Seal::Missing };
+            let gone = |digest| Evidence { file: base, digest, seal: Seal::Missing };
             let evidence = logged.map(gone).into_iter().collect();
             return Loaded { measured: Measured { name, window: Err(why) }, evidence };
         }
         Err(fault) => {
             let digest = point.digest.clone().unwrap_or_default();
-            let evidence = vec![Evidence { file, digest, seal: Seal::Missing }];
+            let evidence = vec![Evidence { file: base, digest, seal: Seal::Missing }];
             let measured = Measured { name, window: Err(fault.to_string()) };
             return Loaded { measured, evidence };
         }
@@ -180,7 +180,7 @@ fn load(run: &RunRecord, point: &Point, store: &dyn Store) -> Loaded {
         None => Seal::NotInLog,
     };
     let window = window(run, point, store, &bytes, &file);
-    let evidence = vec![Evidence { file, digest, seal }];
+    let evidence = vec![Evidence { file: base, digest, seal }];
     Loaded { measured: Measured { name, window }, evidence }
 }
 
@@ -297,9 +297,12 @@ fn undo(run: &RunRecord, store: &dyn Store) -> Undo {
                     ),
                     script: String::from_utf8_lossy(&bytes).into_owned(),
                 },
-                Ok(None) => Undo::Nothing(format!("{file} is missing; `nicmend revert` needs it not.")),
+                Ok(None) => Undo::Nothing(format!("{file} is missing; `nicmend revert` does not need it.")),
                 Err(fault) => Undo::Nothing(fault.to_string()),
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,6 +102,7 @@ pub(super) fn session() -> Option<String> {
 /// Progress for people, one line an event, on stderr.
 pub(super) fn tell(telling: &Telling) {
     let text = match telling {
+        Telling::Begun { run } => format!("run       {run}"),
         Telling::Settling { limit_ms } => {
             format!("settle    carrier and replies, at most {:.0} s", *limit_ms as f64 / 1e3)
         }

@@ -143,7 +143,12 @@ fn print_step(step: &Step) {
             Scope::Host => notes.push("whole host".to_owned()),
         }
         let name = change.name.as_str();
-        out::line(&format!("  {name:<32} {} -> {}  [{}]", change.from, change.to, notes.join(", ")));
+        out::line(&format!(
+            "  {name:<32} {} -> {}  [{}]",
+            change.from,
+            change.to,
+            notes.join(", ")
+        ));
     }
 }
 

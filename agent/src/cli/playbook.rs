@@ -110,12 +110,18 @@ fn lint(common: &Common, files: &[PathBuf]) -> Done {
     let mut rows = Vec::new();
     for file in files {
         // A path without a slash is still a path here.
-        let path = if file.components().count() == 1 { PathBuf::from(".").join(file) } else { file.clone() };
+        let path = if file.components().count() == 1 {
+            PathBuf::from(".").join(file)
+        } else {
+            file.clone()
+        };
         let (_, source) = place::source(common, &path.display().to_string())?;
         let name = file.display().to_string();
         match playbooks::parse::parse(&source) {
             Ok(playbook) => {
-                rows.push(serde_json::json!({"file": name, "digest": playbook.digest(), "problems": []}));
+                rows.push(
+                    serde_json::json!({"file": name, "digest": playbook.digest(), "problems": []}),
+                );
                 if !common.json {
                     out::line(&format!("{name}: {} {} is sound", playbook.name, playbook.version));
                 }

@@ -9,7 +9,9 @@ use super::{Common, Done, out, place, signals::Wishes};
 use crate::{
     fault::Fault,
     measure::{
-        Meter, Sample, Window, WindowSpec, evidence,
+        Meter, Sample, Window, WindowSpec,
+        counters::link,
+        evidence,
         histogram::{self, Bin},
         peer::Peer,
         probe::{Options, Probe},
@@ -100,6 +102,9 @@ pub fn run(common: &Common, args: &Args) -> Done {
         .map_err(|e| Declined::new(Exit::Failed, "signals", format!("take over signals: {e}")))?;
     let stop = || wishes.stop().is_some();
     let host = place::machine()?;
+    if let Some(nic) = &args.nic {
+        link::read(&host, nic).map_err(wrong)?;
+    }
     let mut options =
         Options::new(Way { nic: args.nic.clone(), source: args.source }, spec.transport);
     options.timeout = args.timeout;

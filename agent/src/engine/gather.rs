@@ -5,21 +5,29 @@ use std::{collections::BTreeMap, path::Path};
 use playbooks::{Name, Playbook, Value, Wanted};
 
 use crate::{
-    fault::{Kind, Result},
+    fault::{Fault, Kind, Result},
     host::{Host, Nic, NicId, nic},
+    inventory::{
+        Inventory, NicFacts,
+        hazard::{Careful, Reach},
+    },
     plan::{Facts, HostId},
-    setting::{Current, SETTINGS, family_of},
+    setting::{Current, family_of},
     settings::cpus::{self, Share},
 };
 
-/// Reads what planning this playbook on this NIC needs. Changes nothing.
+/// What planning this playbook on the inventory's NIC needs. Changes nothing; reads again only what
+/// the inventory could not tell for certain, past what is known to hang this driver on this kernel.
 pub fn facts(
     host: &dyn Host,
-    nic_name: &str,
+    inventory: &Inventory,
+    subject: &NicFacts,
     playbook: &Playbook,
-    firmware: Option<String>,
 ) -> Result<Facts> {
-    let nic = nic::find(host, nic_name)?;
+    let nic = nic::find(host, &subject.name)?;
+    let nics = [nic.clone()];
+    let careful = Careful::new(host, &nics, Reach::Given);
+    let host: &dyn Host = &careful;
     let wanted: Vec<&Name> =
         playbook.stages.iter().flat_map(|s| &s.settings).map(|(name, _)| name).collect();
     let mut families: Vec<&str> = wanted.iter().map(|name| name.family()).collect();
@@ -29,13 +37,23 @@ pub fn facts(
             families.extend(family.disturbs(&nic, name).iter().map(|d| head(d)));
         }
     }
-    let (mut settings, mut unsupported) = (BTreeMap::new(), BTreeMap::new());
-    for family in SETTINGS.iter().filter(|family| families.contains(&family.name())) {
-        for readings in family.survey(host, std::slice::from_ref(&nic)) {
-            settings.extend(readings.supported);
-            unsupported.extend(readings.unsupported);
-        }
+    if let Some(skip) = subject.skips.iter().find(|skip| families.contains(&skip.family.as_str())) {
+        let act = format!("plan {} on {}", playbook.name, subject.name);
+        let cause = format!(
+            "it needs the {} settings, and reading them is known to hurt here: {} ({}, {})",
+            skip.family, skip.why, skip.issue, skip.source
+        );
+        return Err(Fault::new(Kind::Denied, act, cause));
     }
+    let both = |nic: &BTreeMap<Name, Current>, host: &BTreeMap<Name, Current>| {
+        let all = nic.iter().chain(host);
+        all.filter(|(name, _)| families.contains(&name.family()))
+            .map(|(name, current)| (name.clone(), current.clone()))
+            .collect::<BTreeMap<Name, Current>>()
+    };
+    let mut settings = both(&subject.settings, &inventory.host.settings);
+    let mut unsupported = subject.unsupported.clone();
+    unsupported.extend(inventory.host.unsupported.clone());
     settle_doubts(host, &nic, &wanted, &families, &mut settings, &mut unsupported)?;
     let mut resolved = Vec::with_capacity(playbook.stages.len());
     let mut queues = Queues::of(&settings);
@@ -56,6 +74,7 @@ pub fn facts(
         resolved.push(row);
     }
     let host = host_id(host, &nic);
+    let firmware = subject.firmware.running.clone();
     Ok(Facts { host, nic, firmware, settings, unsupported, resolved })
 }
 
@@ -140,11 +159,8 @@ fn read_one(host: &dyn Host, nic: &Nic, name: &Name) -> Result<Current> {
     let names = [name.clone()];
     let mut read = family_of(name)?.read(host, nic, &names);
     read.pop().unwrap_or_else(|| {
-        Err(crate::fault::Fault::new(
-            crate::fault::Kind::Malformed,
-            format!("read {name} on {}", nic.name),
-            "no answer",
-        ))
+        let act = format!("read {name} on {}", nic.name);
+        Err(Fault::new(Kind::Malformed, act, "no answer"))
     })
 }
 

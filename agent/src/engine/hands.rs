@@ -1,5 +1,7 @@
 //! Reading and writing settings for a run: fenced, on the right NIC, read back.
 
+use std::time::Duration;
+
 use playbooks::{Name, Value};
 
 use super::{Engine, Telling};
@@ -11,6 +13,10 @@ use crate::{
     run::{Event, Run},
     setting::family_of,
 };
+
+/// A driver that is busy (EBUSY: a reset, another ethtool) is asked again: 20, 40, 80, 160 ms later.
+const BUSY_TRIES: u32 = 5;
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine<'_> {
     pub(super) fn write(&mut self, run: &mut Run, step: &Step) -> Event {
@@ -38,6 +44,17 @@ impl Engine<'_> {
         self.recognise(run)?;
         let Some(first) = step.batch.first() else { return Ok(()) };
         let family = family_of(&first.name)?;
+        let mut pause = BUSY_PAUSE;
+        for _ in 1..BUSY_TRIES {
+            match family.write(self.host, &run.nic, &step.batch) {
+                Err(fault) if fault.kind == Kind::Busy => self.host.wait(pause),
+                done => return done,
+            }
+            pause *= 2;
+            // Time has passed: another writer may have taken over, the NIC may be another.
+            self.fence(run)?;
+            self.recognise(run)?;
+        }
         family.write(self.host, &run.nic, &step.batch)
     }
 
@@ -106,9 +123,12 @@ pub(super) fn read_values(
         match family_of(first) {
             Ok(family) => {
                 let read = family.read(host, nic, group);
-                values.extend(group.iter().cloned().zip(
-                    read.into_iter().map(|current| current.map(|current| current.value)),
-                ));
+                values.extend(
+                    group
+                        .iter()
+                        .cloned()
+                        .zip(read.into_iter().map(|current| current.map(|current| current.value))),
+                );
             }
             Err(fault) => {
                 values.extend(group.iter().map(|name| (name.clone(), Err(fault.clone()))));

@@ -92,9 +92,14 @@ pub struct Foreign {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Fact {
     /// A process took the writer's lock.
-    Opened { pid: u32, version: String },
+    Opened {
+        pid: u32,
+        version: String,
+    },
     /// A damaged tail, left by a crash while appending, was cut off.
-    Mended { bytes: u64 },
+    Mended {
+        bytes: u64,
+    },
     /// A run begins. The plan lies in `plans/<digest>`.
     Begun {
         plan: String,
@@ -108,33 +113,78 @@ pub enum Fact {
         uid: u32,
     },
     /// The window that everything later is compared with. `evidence` is the digest of its samples.
-    Baseline { evidence: String },
+    Baseline {
+        evidence: String,
+    },
     /// These steps will be written, and these values may be disturbed. Durable before the first.
     /// A stage with many settings says it in several entries.
-    Intent { stage: usize, steps: Vec<Step>, disturbed: Vec<Kept> },
+    Intent {
+        stage: usize,
+        steps: Vec<Step>,
+        disturbed: Vec<Kept>,
+    },
     /// A step was written and read back.
-    Wrote { stage: usize, results: Vec<ReadBack>, nanoseconds: u64 },
+    Wrote {
+        stage: usize,
+        results: Vec<ReadBack>,
+        nanoseconds: u64,
+    },
     /// A step failed.
-    WriteFailed { stage: usize, why: String },
+    WriteFailed {
+        stage: usize,
+        why: String,
+    },
     /// A stage was measured and judged.
-    Judged { stage: usize, evidence: String, verdict: Box<Verdict> },
+    Judged {
+        stage: usize,
+        evidence: String,
+        verdict: Box<Verdict>,
+    },
     /// Somebody else changed settings while the run was on.
-    ForeignChange { changes: Vec<Foreign> },
+    ForeignChange {
+        changes: Vec<Foreign>,
+    },
     /// A stage is being put back, the run goes on.
-    PutBack { stage: usize, why: String },
+    PutBack {
+        stage: usize,
+        why: String,
+    },
     /// Everything the run changed is being put back.
-    Reverting { why: String },
+    Reverting {
+        why: String,
+    },
     /// Settings put back, read back.
-    Restored { results: Vec<ReadBack> },
+    Restored {
+        results: Vec<ReadBack>,
+    },
     /// The change stays.
-    Committed { stages: Vec<usize>, why: String },
+    Committed {
+        stages: Vec<usize>,
+        why: String,
+    },
     /// Every key equals its original, as `proof` shows; `foreign` was found and is named.
-    Reverted { why: String, proof: Vec<ReadBack>, foreign: Vec<Foreign> },
+    Reverted {
+        why: String,
+        proof: Vec<ReadBack>,
+        foreign: Vec<Foreign>,
+    },
     /// Something could not be put back. `by_hand` finishes it.
-    Stuck { why: String, left: Vec<ReadBack>, by_hand: Vec<String> },
+    Stuck {
+        why: String,
+        left: Vec<ReadBack>,
+        by_hand: Vec<String>,
+    },
     /// Ended before the first write.
-    Refused { rule: String, why: String },
+    Refused {
+        rule: String,
+        why: String,
+    },
     /// No automatic act until thawed.
-    Frozen { why: String, uid: u32 },
-    Thawed { uid: u32 },
+    Frozen {
+        why: String,
+        uid: u32,
+    },
+    Thawed {
+        uid: u32,
+    },
 }

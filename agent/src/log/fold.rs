@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use playbooks::{Name, Value, vocabulary::Scope};
 use serde::Serialize;
 
-use super::fact::{Entry, Fact, Foreign, Kept};
+use super::fact::{Entry, Fact, Foreign, Kept, ReadBack};
 use crate::{
     fault::Result,
     host::{NicId, Now},
+    plan::Step,
     verdict::Verdict,
 };
 
@@ -81,6 +82,13 @@ impl RunRecord {
 
 /// A setting's full key: its scope's subject and its name.
 pub fn key(nic: &NicId, netns: u64, name: &Name) -> String {
+    // Three kernel parameters have two names here; who owns one owns the other.
+    match name.as_str() {
+        "sysctl.net.core.dev_weight" => return "host/napi.weight".to_owned(),
+        "sysctl.net.core.netdev_budget" => return "host/napi.budget".to_owned(),
+        "sysctl.net.core.netdev_budget_usecs" => return "host/napi.budget-usecs".to_owned(),
+        _ => {}
+    }
     match name.setting().scope {
         Scope::Nic | Scope::Device => format!("{nic}/{name}"),
         Scope::Netns => format!("netns/{netns}/{name}"),
@@ -116,15 +124,16 @@ impl History {
         match hits.as_slice() {
             [one] => Ok(one),
             [] => Err(format!("no run `{wanted}`: `nicmend runs` lists them")),
-            many => Err(format!("`{wanted}` begins the ids of {} runs; give more of it", many.len())),
+            many => {
+                Err(format!("`{wanted}` begins the ids of {} runs; give more of it", many.len()))
+            }
         }
     }
 
     /// The committed run that wrote this key last, if it is still in force.
     pub fn owner(&self, full_key: &str) -> Option<&RunRecord> {
         self.runs.iter().rev().find(|run| {
-            run.state == RunState::Committed
-                && run.changed().any(|name| run.key(name) == full_key)
+            run.state == RunState::Committed && run.changed().any(|name| run.key(name) == full_key)
         })
     }
 
@@ -165,41 +174,10 @@ impl History {
 }
 
 fn apply(run: &mut RunRecord, entry: &Entry) {
-    let end = |run: &mut RunRecord, state: RunState, why: &str| {
-        run.state = state;
-        run.why = why.to_owned();
-        run.ended = Some(entry.at.clone());
-    };
     match &entry.fact {
-        Fact::Intent { stage: _, steps, disturbed } => {
-            let changes = steps.iter().flat_map(|step| &step.batch);
-            for change in changes {
-                remember(run, &change.name, &change.from);
-                own(run, &change.name, &change.from);
-                own(run, &change.name, &change.to);
-                run.written.insert(change.name.clone(), change.to.clone());
-            }
-            for kept in disturbed {
-                remember(run, &kept.name, &kept.original);
-            }
-        }
-        Fact::Wrote { stage: _, results, nanoseconds: _ } => {
-            // What the driver made of the value is what we left there.
-            for back in results {
-                if let (Some(got), true) = (&back.got, run.written.contains_key(&back.name)) {
-                    own(run, &back.name, got);
-                    run.written.insert(back.name.clone(), got.clone());
-                }
-            }
-        }
-        Fact::Restored { results } => {
-            for back in results {
-                if let Some(got) = &back.got {
-                    own(run, &back.name, got);
-                    run.written.insert(back.name.clone(), got.clone());
-                }
-            }
-        }
+        Fact::Intent { stage: _, steps, disturbed } => intend(run, steps, disturbed),
+        Fact::Wrote { stage: _, results, nanoseconds: _ } => left(run, results),
+        Fact::Restored { results } => left(run, results),
         Fact::Judged { stage, evidence: _, verdict } => {
             run.verdicts.push((*stage, (**verdict).clone()));
         }
@@ -209,23 +187,23 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
             run.why.clone_from(why);
             run.ended = None;
         }
-        Fact::Committed { stages: _, why } => end(run, RunState::Committed, why),
+        Fact::Committed { stages: _, why } => end(run, entry, RunState::Committed, why),
         Fact::Reverted { why, proof, foreign } => {
-            for back in proof {
-                if let (Some(got), true) = (&back.got, run.written.contains_key(&back.name)) {
-                    run.written.insert(back.name.clone(), got.clone());
+            left(run, proof);
+            for stranger in foreign {
+                if !run.foreign.contains(stranger) {
+                    run.foreign.push(stranger.clone());
                 }
             }
-            run.foreign.extend(foreign.iter().cloned());
-            end(run, RunState::Reverted, why);
+            end(run, entry, RunState::Reverted, why);
         }
         Fact::Stuck { why, left: _, by_hand } => {
             run.by_hand.clone_from(by_hand);
-            end(run, RunState::Stuck, why);
+            end(run, entry, RunState::Stuck, why);
         }
         Fact::Refused { rule, why } => {
             run.rule.clone_from(rule);
-            end(run, RunState::Refused, why);
+            end(run, entry, RunState::Refused, why);
         }
         Fact::Begun { .. }
         | Fact::Opened { .. }
@@ -236,6 +214,35 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         | Fact::Frozen { .. }
         | Fact::Thawed { .. } => {}
     }
+}
+
+fn intend(run: &mut RunRecord, steps: &[Step], disturbed: &[Kept]) {
+    for change in steps.iter().flat_map(|step| &step.batch) {
+        remember(run, &change.name, &change.from);
+        own(run, &change.name, &change.from);
+        own(run, &change.name, &change.to);
+        run.written.insert(change.name.clone(), change.to.clone());
+    }
+    for kept in disturbed {
+        remember(run, &kept.name, &kept.original);
+    }
+}
+
+/// What the driver made of a value is what we left there. A disturbed key that was never written
+/// stays out of `written`.
+fn left(run: &mut RunRecord, results: &[ReadBack]) {
+    for back in results {
+        if let (Some(got), true) = (&back.got, run.written.contains_key(&back.name)) {
+            own(run, &back.name, got);
+            run.written.insert(back.name.clone(), got.clone());
+        }
+    }
+}
+
+fn end(run: &mut RunRecord, entry: &Entry, state: RunState, why: &str) {
+    run.state = state;
+    run.why = why.to_owned();
+    run.ended = Some(entry.at.clone());
 }
 
 fn own(run: &mut RunRecord, name: &Name, value: &Value) {

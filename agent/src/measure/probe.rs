@@ -183,6 +183,7 @@ impl<'h> Probe<'h> {
     fn wait_for_replies(&mut self, until_ns: u64, stop: &dyn Fn() -> bool) -> Result<()> {
         const IN_A_ROW: u32 = 5;
         const ONE_WAIT_NS: u64 = 200_000_000;
+        let began = clock::monotonic_ns();
         let mut row = 0;
         loop {
             let now = clock::monotonic_ns();
@@ -203,7 +204,8 @@ impl<'h> Probe<'h> {
                 return Err(Fault::new(Kind::Busy, act(), "stopped while waiting"));
             }
             if clock::monotonic_ns() >= until_ns {
-                return Err(Fault::new(Kind::Gone, act(), cause));
+                let waited_ms = (clock::monotonic_ns() - began) / 1_000_000;
+                return Err(Fault::new(Kind::Gone, act(), format!("{cause} in {waited_ms} ms")));
             }
             // A refusal comes at once: it is asked again, not in a tight loop.
             clock::sleep_until((now + 20_000_000).min(until_ns));

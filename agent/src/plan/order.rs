@@ -82,9 +82,8 @@ enum ChannelMove {
 
 impl ChannelMove {
     fn of(changes: &[Change]) -> ChannelMove {
-        let shrinks = |c: &Change| {
-            c.name.family() == "channels" && c.to.as_number() < c.from.as_number()
-        };
+        let shrinks =
+            |c: &Change| c.name.family() == "channels" && c.to.as_number() < c.from.as_number();
         if changes.iter().any(shrinks) { ChannelMove::Shrink } else { ChannelMove::GrowOrStay }
     }
 }

@@ -29,14 +29,16 @@ impl Log {
         self.low * (self.high / self.low).powf(part)
     }
 
-    /// Round values in the domain, at most about a dozen: 1, 2 and 5 of each decade where there are
-    /// few decades, every decade or every other where there are many.
+    /// Round values in the domain, at most `most` of them: 1, 2 and 5 of each decade where there is
+    /// room, else 1 and 3, else every decade or every few.
     pub(super) fn ticks(&self, most: usize) -> Vec<f64> {
-        let decades = (self.high / self.low).log10();
-        let factors: &[f64] = if decades <= 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-        let all = self.multiples(factors);
-        let every = all.len().div_ceil(most.max(1)).max(1);
-        all.into_iter().step_by(every).collect()
+        let sets: [&[f64]; 2] = [&[1.0, 2.0, 5.0], &[1.0, 3.0]];
+        let fits = sets.into_iter().map(|set| self.multiples(set)).find(|all| all.len() <= most);
+        fits.unwrap_or_else(|| {
+            let all = self.multiples(&[1.0]);
+            let every = all.len().div_ceil(most.max(1)).max(1);
+            all.into_iter().step_by(every).collect()
+        })
     }
 
     /// Every whole multiple of each power of ten in the domain: the fine lines of the grid.
@@ -70,7 +72,7 @@ pub(super) fn latency_domain(values: impl Iterator<Item = f64>) -> Option<(f64, 
     if low > high {
         return None;
     }
-    let (low, high) = (low / 1.15, high * 1.15);
+    let (low, high) = (low / 1.25, high * 1.25);
     let widen = (6.0 / (high / low)).max(1.0).sqrt();
     Some((low / widen, high * widen))
 }
@@ -93,7 +95,8 @@ mod tests {
         assert_eq!([scale.at(1.0), scale.at(1000.0)], [300.0, 0.0]);
         assert!((scale.at(10.0) - 200.0).abs() < 1e-9 && (scale.value(200.0) - 10.0).abs() < 1e-9);
         assert_eq!(scale.at(1e9), 0.0, "outside is drawn at the edge");
-        assert_eq!(scale.ticks(12), [1.0, 10.0, 100.0, 1000.0]);
+        assert_eq!(scale.ticks(6), [1.0, 10.0, 100.0, 1000.0]);
+        assert_eq!(scale.ticks(12)[..4], [1.0, 2.0, 5.0, 10.0]);
         assert_eq!(scale.fine().len(), 28);
     }
 

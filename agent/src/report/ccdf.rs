@@ -54,7 +54,7 @@ pub(super) fn domain(series: &[Series], goals: &[Goal]) -> Option<(f64, f64)> {
 /// What the lines mean, with the figures that people ask for first.
 pub(super) fn key(series: &[Series]) -> String {
     let mut out = String::from(
-        "<div class=\"scroll\"><table class=\"key\"><thead><tr><th>window</th><th>packets</th>\
+        "<div class=\"scroll\"><table class=\"key stack\"><thead><tr><th>window</th><th>packets</th>\
          <th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>slowest</th><th>lost</th></tr></thead>\n",
     );
     for one in series {
@@ -63,15 +63,17 @@ pub(super) fn key(series: &[Series]) -> String {
         swatch.line(&format!("curve s{}", one.class), (1.0, 6.0), (31.0, 6.0));
         let swatch = svg::inline("swatch", (32.0, 12.0), "line", swatch);
         out.push_str(&format!("<tr><th scope=\"row\">{swatch} {name}</th>"));
-        out.push_str(&format!("<td>{}</td>", text::count(one.seen.count() as f64)));
-        for hundredths in [5000, 9000, 9900, 9990] {
-            out.push_str(&format!("<td>{}</td>", quantile(one, hundredths)));
+        let mut cell = |label: &str, words: String| {
+            out.push_str(&format!("<td data-h=\"{label}\">{words}</td>"));
+        };
+        cell("packets", text::count(one.seen.count() as f64));
+        for (label, hundredths) in [("p50", 5000), ("p90", 9000), ("p99", 9900), ("p99.9", 9990)] {
+            cell(label, quantile(one, hundredths));
         }
-        let slowest = one
-            .seen
-            .extremes()
-            .map_or("–".to_owned(), |(_, high)| text::nanoseconds(high as f64));
-        out.push_str(&format!("<td>{slowest}</td><td>{}</td></tr>\n", lost(one)));
+        let slowest = one.seen.extremes().map(|(_, high)| text::nanoseconds(high as f64));
+        cell("slowest", slowest.unwrap_or_else(|| "–".to_owned()));
+        cell("lost", lost(one));
+        out.push_str("</tr>\n");
     }
     out.push_str("</table></div>\n");
     out
@@ -138,7 +140,7 @@ struct Plot {
 impl Plot {
     fn new(frame: Frame, series: &[Series], domain: (f64, f64), most: u64) -> Plot {
         let height = frame.pick(400.0, 330.0);
-        let (left, right) = frame.pick((86.0, 52.0), (66.0, 40.0));
+        let (left, right) = frame.pick((86.0, 52.0), (78.0, 46.0));
         let edge = frame.width() - right;
         let (top, bottom) = (26.0, height - 44.0);
         let any_lost = series.iter().any(|one| one.seen.lost > 0);
@@ -173,7 +175,7 @@ impl Plot {
             let x = self.x.at(value);
             svg.line("grid fine", (x, top), (x, bottom));
         }
-        for value in self.x.ticks(self.frame.pick(9, 5)) {
+        for value in self.x.ticks(self.frame.pick(11, 6)) {
             let x = self.x.at(value);
             svg.line("grid", (x, top), (x, bottom));
             svg.text("tick", (x, bottom + 16.0), Anchor::Middle, &text::short_nanoseconds(value));

@@ -6,9 +6,9 @@ use super::{
     text,
 };
 
-/// The most rows and events that are shown; a playbook has few stages.
+/// The most rows and bars that are shown; a playbook has few stages.
 const ROWS_MAX: usize = 24;
-const EVENTS_MAX: usize = 200;
+const BARS_MAX: usize = 120;
 
 const ROW_HEIGHT: f64 = 30.0;
 /// A write of a few hundred microseconds must be seen beside a window of minutes.
@@ -20,6 +20,8 @@ pub(super) fn section(bars: &[Bar]) -> String {
     if bars.is_empty() {
         return String::new();
     }
+    let all = bars;
+    let bars = &all[..all.len().min(BARS_MAX)];
     let rows = rows(bars);
     let end = bars.iter().map(|bar| bar.to_ns).max().unwrap_or(0);
     let says =
@@ -35,6 +37,10 @@ pub(super) fn section(bars: &[Bar]) -> String {
     let mut out = String::from("<section>\n<h3>Timeline</h3>\n");
     out.push_str(&svg::figure(&says, &caption.join(" "), |frame| draw(frame, bars, &rows)));
     out.push_str(&events(bars));
+    if all.len() > bars.len() {
+        let more = all.len() - bars.len();
+        out.push_str(&format!("<p class=\"note\">{more} more events are in the log.</p>\n"));
+    }
     out.push_str("</section>\n");
     out
 }
@@ -233,7 +239,7 @@ fn events(bars: &[Bar]) -> String {
         "<div class=\"scroll\"><table class=\"events\"><thead><tr><th>after</th><th>took</th>\
          <th>where</th><th>what</th></tr></thead>\n",
     );
-    for bar in bars.iter().take(EVENTS_MAX) {
+    for bar in bars {
         let took = match bar.to_ns.saturating_sub(bar.from_ns) {
             0 => String::new(),
             ns => text::took(ns),
@@ -246,10 +252,6 @@ fn events(bars: &[Bar]) -> String {
         ));
     }
     out.push_str("</table></div>\n");
-    if bars.len() > EVENTS_MAX {
-        let more = bars.len() - EVENTS_MAX;
-        out.push_str(&format!("<p class=\"note\">{more} more events are in the log.</p>\n"));
-    }
     out
 }
 

@@ -29,7 +29,7 @@ pub(super) fn open(runs: &[Run]) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta name=\"referrer\" content=\"no-referrer\">\n\
-         <title>nicmend: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{}<main>\n",
+         <title>nicmend: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{}<main>\n<h1>nicmend run report</h1>\n",
         patterns()
     )
 }
@@ -54,14 +54,15 @@ fn patterns() -> &'static str {
 
 pub(super) fn overview(runs: &[Run]) -> String {
     let mut out = String::from(
-        "<nav class=\"overview\">\n<div class=\"scroll\"><table><thead><tr><th class=\"words\">outcome</th>\
+        "<nav class=\"overview\">\n<div class=\"scroll\"><table class=\"stack\"><thead><tr><th class=\"words\">outcome</th>\
          <th class=\"words\">run</th><th class=\"words\">metric</th><th>before</th><th>after</th>\
          <th class=\"words\">effect</th></tr></thead>\n",
     );
     for (index, run) in runs.iter().enumerate() {
         let cells = match headlines(run).first() {
             Some((metric, judged)) => format!(
-                "<td class=\"words\">{}</td><td>{}</td><td>{}</td><td class=\"words\">{}</td>",
+                "<td class=\"words\">{}</td><td data-h=\"before\">{}</td><td data-h=\"after\">{}</td>\
+                 <td class=\"words\">{}</td>",
                 text::words(&metric.to_string(), text::NAME_MAX),
                 text::in_metric(metric, judged.baseline),
                 text::in_metric(metric, judged.candidate),
@@ -108,7 +109,7 @@ pub(super) fn banner(run: &Run) -> String {
         class(run.state),
         icon(run.state),
         means(run.state),
-        text::words(&run.why, text::SENTENCE_MAX),
+        text::prose(&run.why),
     ));
     let cards: Vec<String> = headlines(run)
         .into_iter()
@@ -210,7 +211,7 @@ fn icon(run: RunState) -> String {
         RunState::Committed => "M5 12.5l4.5 4.5L19 7.5",
         RunState::Reverted => "M9 5L4.5 9.5L9 14M5 9.5h9a5 5 0 0 1 0 10h-4",
         RunState::Refused => "M6 6l12 12M21 12a9 9 0 1 1-18 0a9 9 0 0 1 18 0z",
-        RunState::Stuck => "M12 5v9M12 18.5h.01",
+        RunState::Stuck => "M12 3.5L22 20.5H2zM12 10v5M12 17.7h.01",
     };
     let mut svg = Svg::default();
     svg.path("icon", d);

@@ -34,16 +34,16 @@ fn verdict(run: &Run, judgement: &Judgement) -> String {
     let verdict = &judgement.verdict;
     let stage = text::words(&judgement.stage, text::NAME_MAX);
     let mut out = format!("<section>\n<h3>Verdict on {stage}: {}</h3>\n", call(verdict.verdict));
-    out.push_str(&format!("<p>{}</p>\n", text::words(&verdict.why, text::SENTENCE_MAX)));
+    out.push_str(&format!("<p>{}</p>\n", text::prose(&verdict.why)));
     if let Some(why) = &verdict.provisional {
-        let why = text::words(why, text::SENTENCE_MAX);
+        let why = text::prose(why);
         out.push_str(&format!("<p class=\"note\">Provisional: {why}</p>\n"));
     }
     out.push_str(
-        "<div class=\"scroll\"><table class=\"metrics\"><thead><tr><th>metric</th><th>baseline</th>\
-         <th>candidate</th><th>effect</th><th>confidence interval</th>\
-         <th class=\"words\">better&ensp;·&ensp;worse</th><th class=\"words\">outcome</th>\
-         <th class=\"words\">criterion</th></tr></thead>\n",
+        "<div class=\"scroll\"><table class=\"metrics stack\"><thead><tr><th>metric</th><th>baseline</th>\
+         <th>candidate</th><th>effect and its<br>confidence interval</th>\
+         <th class=\"drawn\"><span>← better</span><span>worse →</span></th>\
+         <th class=\"words\">outcome and criteria</th></tr></thead>\n",
     );
     for (metric, judged) in verdict.metrics.iter().take(METRICS_MAX) {
         out.push_str(&row(metric, judged, &run.by));
@@ -80,7 +80,7 @@ fn row(metric: &Metric, judged: &Judged, by: &Criterions) -> String {
     let known = low > f64::MIN || high < f64::MAX;
     let n = format!("{} and {} samples", judged.n[0], judged.n[1]);
     let (effect, interval, drawn) = match (known, is_absolute(judged)) {
-        (false, _) => ("–".to_owned(), "–".to_owned(), String::new()),
+        (false, _) => ("–".to_owned(), String::new(), String::new()),
         (true, true) => (
             signed(metric, judged.effect),
             between(low, high, |v| signed(metric, v)),
@@ -93,9 +93,9 @@ fn row(metric: &Metric, judged: &Judged, by: &Criterions) -> String {
         }
     };
     format!(
-        "<tr><th scope=\"row\">{name}</th><td>{}</td><td>{}</td><td title=\"{n}\">{effect}</td>\
-         <td>{interval}</td><td class=\"words\">{drawn}</td><td class=\"words\">{}</td>\
-         <td class=\"words\">{}</td></tr>\n",
+        "<tr><th scope=\"row\">{name}</th><td data-h=\"baseline\">{}</td>\
+         <td data-h=\"candidate\">{}</td><td data-h=\"effect\" title=\"{n}\">{effect}{interval}</td>\
+         <td class=\"drawn\">{drawn}</td><td class=\"words\">{}{}</td></tr>\n",
         text::in_metric(metric, judged.baseline),
         text::in_metric(metric, judged.candidate),
         outcome(judged.outcome),
@@ -111,13 +111,14 @@ fn is_absolute(judged: &Judged) -> bool {
 fn signed(metric: &Metric, value: f64) -> String {
     match value {
         v if v >= 1e18 => "without bound".to_owned(),
+        0.0 => text::in_metric(metric, 0.0),
         v if v < 0.0 => format!("−{}", text::in_metric(metric, (-v).min(1e18))),
         v => format!("+{}", text::in_metric(metric, v)),
     }
 }
 
 fn between(low: f64, high: f64, show: impl Fn(f64) -> String) -> String {
-    format!("{} … {}", show(low), show(high))
+    format!("<br><span class=\"why\">{} … {}</span>", show(low), show(high))
 }
 
 pub(super) fn outcome(outcome: Outcome) -> &'static str {
@@ -153,7 +154,7 @@ fn criteria(metric: &Metric, judged: &Judged, by: &Criterions) -> String {
         let why = text::words(&judged.why, text::SENTENCE_MAX);
         parts.push(format!("<span class=\"why\">{why}</span>"));
     }
-    parts.join("<br>")
+    parts.into_iter().map(|part| format!("<br><span class=\"criterion\">{part}</span>")).collect()
 }
 
 fn bounds(metric: &Metric, criterion: &Criterion) -> String {

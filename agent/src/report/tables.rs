@@ -21,7 +21,7 @@ pub(super) fn settings(settings: &[Setting]) -> String {
         return String::new();
     }
     let mut out = String::from(
-        "<section>\n<h3>Settings</h3>\n<div class=\"scroll\"><table class=\"settings\"><thead><tr>\
+        "<section>\n<h3>Settings</h3>\n<div class=\"scroll\"><table class=\"settings stack\"><thead><tr>\
          <th>setting</th><th>original</th><th>asked</th><th>left</th>\
          <th class=\"words\">state</th></tr></thead>\n",
     );
@@ -31,8 +31,8 @@ pub(super) fn settings(settings: &[Setting]) -> String {
             None => "–".to_owned(),
         };
         out.push_str(&format!(
-            "<tr><th scope=\"row\"><code>{}</code></th><td>{}</td><td>{}</td><td>{}</td>\
-             <td class=\"words\">{}</td></tr>\n",
+            "<tr><th scope=\"row\"><code>{}</code></th><td data-h=\"original\">{}</td>\
+             <td data-h=\"asked\">{}</td><td data-h=\"left\">{}</td><td class=\"words\">{}</td></tr>\n",
             text::words(&setting.name, text::NAME_MAX),
             value(&setting.original),
             value(&setting.asked),
@@ -90,16 +90,20 @@ pub(super) fn windows(series: &[Series]) -> String {
         ));
     };
     let count = |value: u64| text::count(value as f64);
-    row("began (UTC)", &|w| text::utc(w.began_utc_ns).trim_end_matches(" UTC").to_owned());
+    row("began (UTC)", &|w| match w.began_utc_ns {
+        0 => "–".to_owned(),
+        ns => text::utc(ns).trim_end_matches(" UTC").to_owned(),
+    });
     row("length", &|w| text::took(w.length_ns));
     row("sent", &|w| count(w.sent));
     row("lost", &|w| count(w.lost));
-    row("late, counted as lost", &|w| count(w.late));
-    row("duplicated", &|w| count(w.duplicated));
-    row("reordered", &|w| count(w.reordered));
+    row("late (counted as lost) · duplicated · reordered", &|w| {
+        [w.late, w.duplicated, w.reordered].map(count).join(" · ")
+    });
     row("other load", &|w| format!("{} packets/s", text::count(w.load_pps)));
-    row("TCP segments sent", &|w| count(w.tcp_out));
-    row("TCP retransmitted", &|w| count(w.tcp_retransmitted));
+    row("TCP segments sent · retransmitted", &|w| {
+        [w.tcp_out, w.tcp_retransmitted].map(count).join(" · ")
+    });
     row("softnet squeezed", &|w| count(w.softnet_squeezed));
     row("stamped by", &stamps);
     row("packets a queue", &queues);
@@ -119,7 +123,7 @@ pub(super) fn windows(series: &[Series]) -> String {
         let cut = one.window.cut_short.iter().map(|why| format!("cut short: {why}"));
         for note in cut.chain(one.window.notes.iter().cloned()).take(8) {
             let name = text::words(one.name, text::NAME_MAX);
-            let note = text::words(&note, text::SENTENCE_MAX);
+            let note = text::prose(&note);
             out.push_str(&format!("<p class=\"note\">{name}: {note}</p>\n"));
         }
     }
@@ -216,7 +220,7 @@ pub(super) fn notes(notes: &[String]) -> String {
     }
     let mut out = String::from("<section>\n<h3>Worth knowing</h3>\n<ul>\n");
     for note in notes.iter().take(NOTES_MAX) {
-        out.push_str(&format!("<li>{}</li>\n", text::words(note, text::SENTENCE_MAX)));
+        out.push_str(&format!("<li>{}</li>\n", text::prose(note)));
     }
     out.push_str("</ul>\n</section>\n");
     out
@@ -226,7 +230,8 @@ pub(super) fn about(run: &Run) -> String {
     let mut out = String::from("<section>\n<h3>What was run, where</h3>\n<dl class=\"about\">\n");
     for (label, value) in run.about.iter().take(40) {
         out.push_str(&format!(
-            "<div><dt>{}</dt><dd>{}</dd></div>\n",
+            "<div{}><dt>{}</dt><dd>{}</dd></div>\n",
+            if value.len() > 40 { " class=\"long\"" } else { "" },
             text::words(label, text::NAME_MAX),
             text::words(value, text::SENTENCE_MAX)
         ));
@@ -239,7 +244,7 @@ pub(super) fn about(run: &Run) -> String {
             true => format!("<a href=\"{words}\" rel=\"noreferrer noopener\">{words}</a>"),
             false => words,
         };
-        out.push_str(&format!("<div><dt>reference</dt><dd>{value}</dd></div>\n"));
+        out.push_str(&format!("<div class=\"long\"><dt>reference</dt><dd>{value}</dd></div>\n"));
     }
     out.push_str("</dl>\n</section>\n");
     out
@@ -247,23 +252,26 @@ pub(super) fn about(run: &Run) -> String {
 
 pub(super) fn undo(undo: &Undo) -> String {
     let body = match undo {
-        Undo::Nothing(why) => format!("<p>{}</p>\n", text::words(why, text::SENTENCE_MAX)),
+        Undo::Nothing(why) => format!("<p>{}</p>\n", text::prose(why)),
         Undo::ByHand { why, script } => format!(
             "<p>{}</p>\n<pre>{}</pre>\n",
-            text::words(why, text::SENTENCE_MAX),
+            text::prose(why),
             text::lines(script, SCRIPT_BYTES_MAX)
         ),
     };
     format!("<section>\n<h3>Undo by hand</h3>\n{body}</section>\n")
 }
 
-pub(super) fn evidence(evidence: &[Evidence]) -> String {
+pub(super) fn evidence(run: &Run) -> String {
+    let evidence: &[Evidence] = &run.evidence;
     if evidence.is_empty() {
         return String::new();
     }
-    let mut out = String::from(
-        "<section>\n<h3>Evidence</h3>\n<div class=\"scroll\"><table class=\"evidence\"><thead><tr>\
+    let mut out = format!(
+        "<section>\n<h3>Evidence</h3>\n<p>Files of <code>runs/{}/</code> in the state directory, as \
+         they were when this page was made.</p>\n<div class=\"scroll\"><table class=\"evidence\"><thead><tr>\
          <th>file</th><th class=\"words\">digest</th><th class=\"words\">against the log</th></tr></thead>\n",
+        text::words(&run.id, text::NAME_MAX)
     );
     for one in evidence.iter().take(EVIDENCE_MAX) {
         let seal = match one.seal {

@@ -5,7 +5,7 @@ use playbooks::Metric;
 /// Names, identities, sentences: longer ones are cut, and the cut is said.
 pub(super) const NAME_MAX: usize = 120;
 pub(super) const VALUE_MAX: usize = 160;
-pub(super) const SENTENCE_MAX: usize = 1_000;
+pub(super) const SENTENCE_MAX: usize = 600;
 
 /// Latencies from here on are no latencies: the packet was lost.
 const LOST: f64 = 1e18;
@@ -19,6 +19,18 @@ pub(super) fn words(text: &str, chars_max: usize) -> String {
     let left = chars.count();
     if left > 0 {
         out.push_str(&format!("… ({} more characters)", count(left as f64)));
+    }
+    out
+}
+
+/// A sentence of ours or of the log's, with what stands between backquotes set as code.
+pub(super) fn prose(text: &str) -> String {
+    let mut out = String::new();
+    for (index, part) in words(text, SENTENCE_MAX).split('`').enumerate() {
+        match index % 2 {
+            0 => out.push_str(part),
+            _ => out.push_str(&format!("<code>{part}</code>")),
+        }
     }
     out
 }
@@ -75,6 +87,9 @@ pub(super) fn nanoseconds(ns: f64) -> String {
 
 /// The same for ticks and criteria, without trailing zeros: `5 ms`, `1.5 µs`.
 pub(super) fn short_nanoseconds(ns: f64) -> String {
+    if ns == 0.0 {
+        return "0".to_owned();
+    }
     let text = nanoseconds(ns);
     match text.split_once(' ') {
         Some((digits, unit)) if digits.contains('.') => {
@@ -103,11 +118,12 @@ fn three_digits(value: f64) -> String {
     }
 }
 
-/// How long something took: `1.20 ms`, `61.3 s`, `12 min 3 s`, `3 d 2 h`.
+/// How long something took: `1.2 ms`, `61.3 s`, `12 min 3 s`, `3 d 2 h`.
 pub(super) fn took(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
     match seconds {
-        0..=119 => nanoseconds(ns as f64),
+        0 if ns == 0 => "0".to_owned(),
+        0..=119 => short_nanoseconds(ns as f64),
         120..=7_199 => format!("{} min {} s", seconds / 60, seconds % 60),
         7_200..=172_799 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
@@ -149,7 +165,7 @@ pub(super) fn in_metric(metric: &Metric, value: f64) -> String {
     match metric {
         Metric::LatencyQuantile(_) | Metric::LatencyMax => nanoseconds(value),
         Metric::SlowRatio | Metric::LossRatio | Metric::TcpRetransmitRatio => share(value),
-        Metric::StormRate => format!("{value:.2} a minute"),
+        Metric::StormRate => format!("{} /min", three_digits(value)),
         Metric::Drops | Metric::NicCounter(_) | Metric::SoftnetSqueezed => count(value),
     }
 }
@@ -160,9 +176,9 @@ pub(super) fn effect(fraction: f64) -> String {
         f if f.is_nan() => "unknown".to_owned(),
         f if f >= 1e6 => "without bound".to_owned(),
         f if f >= 9.995 => format!("× {}", three_digits(f + 1.0)),
-        // A gain beyond 100 % is what an unbounded interval says of its lower end.
-        f if f <= -1.0 => "−100 %".to_owned(),
-        f if f > -1.0 && f < -0.999 => format!("÷ {}", three_digits((1.0 / (1.0 + f)).min(1e15))),
+        // A gain this near to everything is what an unbounded interval says of its lower end.
+        f if f <= -0.999_999 => "−100 %".to_owned(),
+        f if f < -0.999 => format!("÷ {}", three_digits(1.0 / (1.0 + f))),
         f => {
             let sign = if f < 0.0 { "−" } else { "+" };
             let percent = (f * 1000.0).round().abs() / 10.0;
@@ -229,6 +245,7 @@ mod tests {
             (11.3, "× 12.3"),
             (f64::MAX, "without bound"),
             (f64::MIN, "−100 %"),
+            (-0.999_999_9, "−100 %"),
             (f64::NAN, "unknown"),
         ] {
             assert_eq!(effect(fraction), says);
@@ -242,6 +259,7 @@ mod tests {
         assert!(!safe.contains(['<', '>', '"', '\'', '\u{1b}', '\u{202e}', '\u{0}']), "{safe}");
         assert!(safe.contains("\\u{202e}") && safe.contains("&lt;script&gt;"), "{safe}");
         assert_eq!(words("abcdef", 3), "abc… (3 more characters)");
+        assert_eq!(prose("run `a<b` and `c"), "run <code>a&lt;b</code> and <code>c</code>");
         assert_eq!(lines("a\tb\n<c>\n", 100), "a\tb\n&lt;c&gt;\n");
         assert!(lines(&"x\n".repeat(100), 10).ends_with("too long for this page\n"));
     }

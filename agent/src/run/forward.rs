@@ -20,7 +20,9 @@ impl Run {
     /// ends like every failure: revert, or refuse when nothing was written.
     pub(super) fn advance(&mut self, phase: Phase, event: Event) -> Action {
         match (phase, event) {
-            (Phase::Fresh, Event::Begin) => self.go(Phase::Settling(Point::Baseline), Action::Settle),
+            (Phase::Fresh, Event::Begin) => {
+                self.go(Phase::Settling(Point::Baseline), Action::Settle)
+            }
             (Phase::Settling(point), Event::Settled(result)) => self.settled(point, result),
             (Phase::Baselining, Event::Baselined(result)) => self.baselined(result),
             (Phase::CheckingPlan { evidence }, Event::Values(values)) => {
@@ -30,13 +32,15 @@ impl Run {
                 Ok(()) => self.begin_stage(0),
                 Err(fault) => self.refuse("log", &fault.to_string()),
             },
-            (Phase::Intending { stage, steps, disturbed }, Event::Recorded(result)) => match result {
+            (Phase::Intending { stage, steps, disturbed }, Event::Recorded(result)) => match result
+            {
                 Ok(()) => self.write_next(stage, steps.into(), disturbed),
                 Err(fault) => self.fail(stage, &fault),
             },
-            (Phase::Writing { stage, left, disturbed }, Event::Wrote { failed, results, nanoseconds }) => {
-                self.wrote(stage, left, disturbed, failed, results, nanoseconds)
-            }
+            (
+                Phase::Writing { stage, left, disturbed },
+                Event::Wrote { failed, results, nanoseconds },
+            ) => self.wrote(stage, left, disturbed, failed, results, nanoseconds),
             (Phase::Inspecting { stage, disturbed }, Event::Values(values)) => {
                 self.inspected(stage, &disturbed, &values)
             }
@@ -116,7 +120,9 @@ impl Run {
             let planned = &self.expected[name];
             let why = match read {
                 Ok(found) if found == planned => continue,
-                Ok(found) => format!("stale plan: {name} is {found}, the plan was made at {planned}"),
+                Ok(found) => {
+                    format!("stale plan: {name} is {found}, the plan was made at {planned}")
+                }
                 Err(fault) => format!("stale plan: {fault}"),
             };
             return self.refuse("stale-plan", &why);
@@ -290,7 +296,8 @@ impl Run {
         if self.originals.is_empty() {
             let words: Vec<String> =
                 moved.iter().map(|f| format!("{} became {}", f.name, f.found)).collect();
-            let why = format!("changed by somebody else before the first write: {}", words.join("; "));
+            let why =
+                format!("changed by somebody else before the first write: {}", words.join("; "));
             return self.refuse("stale-plan", &why);
         }
         self.intrude(moved)

@@ -54,7 +54,8 @@ impl Run {
         if way.pass == 0 {
             self.name_strangers(&way, &values);
         }
-        let left_alone = |name: &Name| self.rebooted && self.foreign.iter().any(|f| f.name == *name);
+        let left_alone =
+            |name: &Name| self.rebooted && self.foreign.iter().any(|f| f.name == *name);
         let open: Vec<&ReadBack> =
             way.results.iter().filter(|b| !b.holds() && !left_alone(&b.name)).collect();
         if open.is_empty() {
@@ -111,8 +112,7 @@ impl Run {
     fn name_strangers(&mut self, way: &Restoring, values: &[(Name, Result<Value>)]) {
         // A disturbed key holds whatever the driver made of it; after a reboot nothing did.
         let written = |f: &Foreign| self.rebooted || self.ours.contains_key(&f.name);
-        let strangers: Vec<Foreign> =
-            self.strangers(values).into_iter().filter(written).collect();
+        let strangers: Vec<Foreign> = self.strangers(values).into_iter().filter(written).collect();
         for stranger in strangers {
             let known = self.foreign.iter().any(|f| f.name == stranger.name);
             if !known && way.targets.iter().any(|(name, _)| *name == stranger.name) {
@@ -174,10 +174,7 @@ impl Run {
             step: RestoreStep::Announcing,
             results: Vec::new(),
         });
-        Action::Record {
-            facts: vec![Fact::PutBack { stage, why }],
-            durable: Durable::BestEffort,
-        }
+        Action::Record { facts: vec![Fact::PutBack { stage, why }], durable: Durable::BestEffort }
     }
 }
 

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Declined, Desk, Exit, Outcome, finish};
 use crate::{
-    engine::{Bench, Engine, gather},
+    engine::{Bench, Engine, Telling, gather},
     fault::{Kind, Result},
     host::{Host, Nic, nic},
     inventory,
@@ -54,13 +54,13 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
         Declined::new(Exit::Wrong, "applies-to", words)
     })?;
     permitted(&request.playbook)?;
-    let firmware = subject.firmware.running.clone();
-    let facts = gather::facts(host, &subject.name, &request.playbook, firmware)?;
-    let plan = Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
-        Unplannable::NotForThisNic(_) | Unplannable::NoStepApplies { .. } => {
-            Declined::new(Exit::Wrong, "no-step-applies", e.to_string())
-        }
-    })?;
+    let facts = gather::facts(host, &inventory, subject, &request.playbook)?;
+    let plan =
+        Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
+            Unplannable::NotForThisNic(_) | Unplannable::NoStepApplies { .. } => {
+                Declined::new(Exit::Wrong, "no-step-applies", e.to_string())
+            }
+        })?;
     let refusals = refusals(host, &facts.nic, &plan, request)?;
     Ok(Prepared { plan, facts, refusals })
 }
@@ -69,9 +69,8 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
 fn permitted(playbook: &Playbook) -> Result<(), Declined> {
     let names = playbook.stages.iter().flat_map(|stage| &stage.settings).map(|(name, _)| name);
     for name in names.filter(|name| name.family() == "sysctl") {
-        policy::sysctl::permit(name.rest(), &[]).map_err(|refusal| {
-            Declined::new(Exit::Refused, refusal.rule, refusal.to_string())
-        })?;
+        policy::sysctl::permit(name.rest(), &[])
+            .map_err(|refusal| Declined::new(Exit::Refused, refusal.rule, refusal.to_string()))?;
     }
     Ok(())
 }
@@ -82,8 +81,7 @@ fn refusals(host: &dyn Host, nic: &Nic, plan: &Plan, request: &Apply) -> Result<
         return Ok(Vec::new());
     }
     let facts = inventory::management(host, nic, request.session.as_deref())?;
-    let consent =
-        if request.allow_management { Consent::AllowManagement } else { Consent::None };
+    let consent = if request.allow_management { Consent::AllowManagement } else { Consent::None };
     Ok(match policy::management::judge(&nic.name, &facts.duties, plan.disruption, consent) {
         Ruling::Allowed => Vec::new(),
         Ruling::Refused(refusal) => vec![refusal],
@@ -144,6 +142,7 @@ fn begin(desk: &Desk, prepared: &Prepared, digest: &str) -> Result<RunRecord, De
         uid: desk.uid,
     };
     desk.say(Some(&id), vec![begun])?;
+    (desk.tell)(&Telling::Begun { run: id.clone() });
     let history = desk.history()?;
     history.find(&id).cloned().map_err(|why| Declined::new(Exit::Failed, "log", why))
 }

@@ -46,7 +46,8 @@ pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
         if let Some(owner) = history.owner(&key)
             && owner.id != run.id
         {
-            let why = format!("{name} now belongs to the later run {}; revert that first", owner.id);
+            let why =
+                format!("{name} now belongs to the later run {}; revert that first", owner.id);
             return Err(Declined::new(Exit::Refused, "owner", why));
         }
     }

@@ -27,6 +27,10 @@
 //!
 //! **On a full disk** an append that did not fit is cut off again at once. The spare space is given up
 //! and the call tried once more, so that a revert's own entries still have room.
+//!
+//! **Blobs and marks** are whole or not there (written beside, synced, renamed), so they need no lock;
+//! it guards the log and the epoch.
+#![allow(clippy::disallowed_methods, reason = "the store owns the state directory")]
 
 mod file;
 mod lock;

@@ -7,8 +7,11 @@ use super::{Call, Judged, Outcome, estimate::Estimate, level};
 /// How a criterion stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Conclusively.
+    /// Conclusively: the confidence bound keeps it.
     Holds,
+    /// The tolerance is finer than the window resolves, and nothing beyond the window's own noise is
+    /// seen.
+    Coarse,
     /// Conclusively not.
     Broken,
     /// The evidence allows both.
@@ -23,8 +26,35 @@ pub(super) struct Decided {
     pub(super) objective: Option<Standing>,
     /// Nobody named the metric, and it is conclusively and grossly worse.
     pub(super) unnamed_broken: bool,
-    /// The guardrail is finer than this window resolves, and held as far as it does.
+    /// How coarsely the guardrail holds, where it does not hold by its bound.
     pub(super) coarse: Option<String>,
+}
+
+impl Standing {
+    fn kept(self) -> bool {
+        match self {
+            Standing::Holds | Standing::Coarse => true,
+            Standing::Broken | Standing::Open => false,
+        }
+    }
+}
+
+/// Whether the shares of slow and of lost packets are resolved and no worse. They then speak for a
+/// quantile that sits at the edge of a storm or of the losses, where it jumps between two levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shares {
+    NoWorse,
+    Unknown,
+}
+
+impl Shares {
+    pub(super) fn of<'a>(mut estimates: impl Iterator<Item = &'a Estimate>) -> Shares {
+        let fine = |e: &Estimate| {
+            e.missing.is_none()
+                && (e.upper <= 0.0 || (e.visible <= e.visible_max && e.effect <= e.noise))
+        };
+        if estimates.all(fine) { Shares::NoWorse } else { Shares::Unknown }
+    }
 }
 
 /// Holds one metric's criteria against its estimate.
@@ -33,12 +63,18 @@ pub(super) fn decide(
     estimate: &Estimate,
     objective: Option<&Criterion>,
     guardrail: Option<&Criterion>,
+    shares: Shares,
 ) -> Decided {
     let tolerance = guardrail
         .and_then(|c| c.no_worse_than)
         .filter(|tolerance| tolerance.is_finite())
         .unwrap_or(level::TOLERANCE);
-    let guarded = guardrail.map(|criterion| stands(estimate, criterion, Leniency::Resolution));
+    let quantile = matches!(metric, Metric::LatencyQuantile(_));
+    let leniency = match quantile && shares == Shares::NoWorse {
+        true => Leniency::Shares,
+        false => Leniency::Noise,
+    };
+    let guarded = guardrail.map(|criterion| stands(estimate, criterion, leniency));
     let met = objective.map(|criterion| stands(estimate, criterion, Leniency::None));
     let floor = if estimate.absolute { 0.0 } else { tolerance };
     let share = matches!(metric, Metric::SlowRatio | Metric::LossRatio);
@@ -51,8 +87,8 @@ pub(super) fn decide(
         ci: [finite(estimate.lower), finite(estimate.upper)],
         n: estimate.n,
         smallest_visible: finite(estimate.visible.max(floor)),
-        guardrail: guarded.map(|standing| standing == Standing::Holds),
-        objective: met.map(|standing| standing == Standing::Holds),
+        guardrail: guarded.map(Standing::kept),
+        objective: met.map(Standing::kept),
         why: why(metric, estimate, [(objective, met), (guardrail, guarded)]),
     };
     Decided {
@@ -65,12 +101,14 @@ pub(super) fn decide(
     }
 }
 
-/// What counts as conclusive beside the bound itself.
+/// What lets a relative guardrail hold beside its bound.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leniency {
     None,
-    /// Where the window cannot resolve the tolerance: that nothing beyond its noise is seen.
-    Resolution,
+    /// That nothing beyond the window's noise is seen, where the window resolves the metric.
+    Noise,
+    /// Or, where it does not, that the shares of slow and of lost packets are no worse.
+    Shares,
 }
 
 fn stands(estimate: &Estimate, criterion: &Criterion, leniency: Leniency) -> Standing {
@@ -82,11 +120,11 @@ fn stands(estimate: &Estimate, criterion: &Criterion, leniency: Leniency) -> Sta
     });
     let relative = criterion.no_worse_than.map(|tolerance| {
         let tolerance = if estimate.absolute { 0.0 } else { tolerance };
-        let unchanged = leniency == Leniency::Resolution && unchanged(estimate);
         match estimate.missing {
             _ if !tolerance.is_finite() => Standing::Open,
             Some(_) => Standing::Open,
-            None if estimate.upper <= tolerance || unchanged => Standing::Holds,
+            None if estimate.upper <= tolerance => Standing::Holds,
+            None if unchanged(estimate, leniency) => Standing::Coarse,
             None if estimate.lower > tolerance => Standing::Broken,
             None => Standing::Open,
         }
@@ -95,14 +133,21 @@ fn stands(estimate: &Estimate, criterion: &Criterion, leniency: Leniency) -> Sta
         (None, None) => Standing::Open,
         (Some(one), None) | (None, Some(one)) => one,
         (Some(Standing::Broken), Some(_)) | (Some(_), Some(Standing::Broken)) => Standing::Broken,
-        (Some(Standing::Holds), Some(Standing::Holds)) => Standing::Holds,
+        (Some(Standing::Holds), Some(other)) => other,
         (Some(_), Some(_)) => Standing::Open,
     }
 }
 
 /// Nothing is seen beyond what two windows of an unchanged machine show.
-fn unchanged(estimate: &Estimate) -> bool {
-    estimate.resolved() && estimate.effect <= estimate.noise
+fn unchanged(estimate: &Estimate, leniency: Leniency) -> bool {
+    // Either these windows would have shown something gross, or they show that there is none.
+    let resolved = estimate.visible.min(estimate.upper) <= estimate.visible_max;
+    let quiet = estimate.effect <= estimate.noise && estimate.missing.is_none();
+    match leniency {
+        Leniency::None => false,
+        Leniency::Noise => quiet && resolved,
+        Leniency::Shares => quiet && (resolved || estimate.effect <= level::UNRESOLVED_WORSE),
+    }
 }
 
 fn outcome(estimate: &Estimate, tolerance: f64) -> Outcome {
@@ -115,7 +160,9 @@ fn outcome(estimate: &Estimate, tolerance: f64) -> Outcome {
         () if upper < 0.0 => Outcome::Improved,
         () if lower >= -tolerance && upper <= tolerance => Outcome::Equivalent,
         () if lower > 0.0 => Outcome::Regressed,
-        () if unchanged(estimate) && estimate.effect >= gain => Outcome::Equivalent,
+        () if unchanged(estimate, Leniency::Noise) && estimate.effect >= gain => {
+            Outcome::Equivalent
+        }
         () => Outcome::Inconclusive,
     }
 }
@@ -136,16 +183,21 @@ fn coarse(
     standing: Option<Standing>,
 ) -> Option<String> {
     let tolerance = guardrail?.no_worse_than?;
-    let held = standing == Some(Standing::Holds) && !estimate.absolute;
-    let finer = held && estimate.upper > tolerance;
-    finer.then(|| {
-        let times = (estimate.visible / tolerance) * (estimate.visible / tolerance);
-        format!(
-            "{metric} is guarded at {} and resolved to {}: {:.0} times the samples needed",
-            percent(tolerance),
-            percent(estimate.visible),
-            times.min(1e9),
-        )
+    // With nothing in the baseline there is no percentage to be finer than.
+    if standing != Some(Standing::Coarse) || estimate.absolute {
+        return None;
+    }
+    let guarded = format!("{metric} is guarded at {}", percent(tolerance));
+    Some(match estimate.visible <= estimate.visible_max {
+        true => {
+            let times = (estimate.visible / tolerance) * (estimate.visible / tolerance);
+            let visible = percent(estimate.visible);
+            format!("{guarded} and resolved to {visible}: {times:.0} times the samples needed")
+        }
+        false => format!(
+            "{guarded} and not resolved, being at the edge of storms or losses: \
+             only the shares of slow and lost packets were compared"
+        ),
     })
 }
 
@@ -160,6 +212,7 @@ fn why(metric: &Metric, estimate: &Estimate, criteria: [Stated; 2]) -> String {
         let (Some(criterion), Some(standing)) = (criterion, standing) else { continue };
         let verb = match standing {
             Standing::Holds => "holds",
+            Standing::Coarse => "holds as far as the window resolves",
             Standing::Broken => "broken",
             Standing::Open => "open",
         };

@@ -47,9 +47,4 @@ impl Estimate {
             missing: Some(why),
         }
     }
-
-    /// Whether the window resolves the metric at all.
-    pub(super) fn resolved(&self) -> bool {
-        self.missing.is_none() && self.visible <= self.visible_max
-    }
 }

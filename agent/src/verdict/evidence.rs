@@ -66,10 +66,10 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    pub(super) fn scene(&self, z: f64, seed: u64) -> Scene<'a> {
-        let sides = Sides::new(self.baseline.clone(), self.candidate.clone(), z, seed);
+    pub(super) fn scene(&self, seed: u64) -> Scene<'a> {
+        let sides = Sides::new(self.baseline.clone(), self.candidate.clone(), seed);
         let control = self.control.as_ref().map(|control| {
-            Sides::new(of_windows(control.baseline), of_windows(control.candidate), z, seed)
+            Sides::new(of_windows(control.baseline), of_windows(control.candidate), seed)
         });
         let storms = Storms::find(&sides);
         let [baseline, candidate] = self.windows;

@@ -32,6 +32,9 @@ pub(super) const QUANTILE_VISIBLE_MAX: f64 = 9.0;
 /// Nor is a share of packets that cannot be told from itself plus this much.
 pub(super) const SHARE_VISIBLE_MAX: f64 = 0.01;
 
+/// A quantile that is not resolved passes on the word of the shares only if it did not double.
+pub(super) const UNRESOLVED_WORSE: f64 = 1.0;
+
 /// Tail samples that both windows together must be expected to hold.
 pub(super) const TAIL_SAMPLES_MIN: u64 = 100;
 
@@ -48,12 +51,10 @@ pub(super) fn critical(metrics: usize) -> f64 {
 }
 
 /// How much wider than the normal interval Student's is at `z` with `freedom` degrees of freedom:
-/// Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5), exact enough from 4 on.
+/// Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5), exact enough from 6 on. Below 2 the
+/// distribution has no variance to speak of, and the expansion is held there.
 pub(super) fn student(z: f64, freedom: f64) -> f64 {
-    if freedom < 4.0 {
-        // The window holds hardly one independent stretch: nothing can be said.
-        return 1e9;
-    }
+    let freedom = freedom.max(2.0);
     let z2 = z * z;
     let first = (z2 + 1.0) / 4.0;
     let second = ((5.0 * z2 + 16.0) * z2 + 3.0) / 96.0;
@@ -72,7 +73,7 @@ mod tests {
             let ours = 3.2905 * student(3.2905, freedom);
             assert!((ours - t).abs() < 0.02, "{freedom}: {ours} against {t}");
         }
-        assert!(student(3.0, 3.0) > 1e6);
+        assert!(student(3.0, 1.0) > 4.0 && student(0.0, 30.0) < 1.01);
     }
 
     #[test]

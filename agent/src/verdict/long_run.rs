@@ -42,6 +42,18 @@ pub(super) fn variance_of_sum(series: &[f64], z: f64) -> f64 {
     largest
 }
 
+/// How many neighbours a value is visibly correlated with, at whatever scale shows the longest reach.
+pub(super) fn correlated_lags(series: &[f64]) -> usize {
+    let coarse = |scale: usize| series.chunks_exact(scale).map(|c| c.iter().sum()).collect();
+    SCALES
+        .into_iter()
+        .map(|scale| (scale, coarse(scale)))
+        .filter(|(_, values): &(usize, Vec<f64>)| values.len() >= LENGTH_MIN)
+        .map(|(scale, values)| scale * Correlogram::new(&values).last)
+        .max()
+        .unwrap_or(0)
+}
+
 /// The long-run variance of one value, and the degrees of freedom the estimate has.
 fn flat_top(values: &[f64]) -> (f64, f64) {
     let n = values.len();
@@ -49,34 +61,23 @@ fn flat_top(values: &[f64]) -> (f64, f64) {
         return (0.0, 0.0);
     }
     let length = n as f64;
-    let mean = values.iter().sum::<f64>() / length;
-    let centred: Vec<f64> = values.iter().map(|v| v - mean).collect();
-    let covariance = |lag: usize| -> f64 {
-        centred.iter().zip(&centred[lag..]).map(|(a, b)| a * b).sum::<f64>() / length
-    };
-    let own = covariance(0);
+    let correlogram = Correlogram::new(values);
+    let (own, last) = (correlogram.own, correlogram.last);
     if own <= 0.0 {
         return (0.0, length - 1.0);
     }
-    // Two standard errors of a correlation that is none, with the decimal logarithm of a whole power
-    // of two for that of the length: a platform's log10 need not be another's.
-    let noise = own * 2.0 * (f64::from(n.ilog2()) * std::f64::consts::LOG10_2 / length).sqrt();
-    let mut by_lag = vec![own];
-    let mut last = 0;
-    while by_lag.len() <= last + QUIET_LAGS && by_lag.len() < n / WIDTH_PART {
-        let lag = by_lag.len();
-        by_lag.push(covariance(lag));
-        if by_lag[lag].abs() > noise {
-            last = lag;
-        }
-    }
+    // How far off the variance itself can be: with a few clusters among many empty blocks it rests on
+    // those few, which shows as a large fourth moment (of a normal series: 3, so all of it counts).
+    let fourth =
+        correlogram.centred.iter().map(|v| v * v * v * v).sum::<f64>() / length / (own * own);
+    let distinct = (2.0 * length / (fourth - 1.0).max(2.0)).min(length - 1.0);
     if last == 0 {
-        return (own * length / (length - 1.0), length - 1.0);
+        return (own * length / (length - 1.0), distinct);
     }
     let width = (2 * last).min(n / WIDTH_PART).max(1);
     let mut sum = own;
     for lag in 1..width {
-        let value = by_lag.get(lag).copied().unwrap_or_else(|| covariance(lag));
+        let value = correlogram.covariance(lag);
         let place = lag as f64 / width as f64;
         let weight = if place <= 0.5 { 1.0 } else { 2.0 * (1.0 - place) };
         sum += 2.0 * weight * value;
@@ -84,7 +85,47 @@ fn flat_top(values: &[f64]) -> (f64, f64) {
     // Taking the mean out of a short correlated series hides part of its variance. An alternating
     // series may come out below its own variance: then that is kept, on the safe side.
     let corrected = sum * length / (length - width as f64);
-    (corrected.max(own), 0.75 * length / width as f64)
+    (corrected.max(own), distinct.min(0.75 * length / width as f64))
+}
+
+/// The correlation of a series with itself, as far as it is visible.
+struct Correlogram {
+    centred: Vec<f64>,
+    /// The variance.
+    own: f64,
+    /// The last lag at which the correlation stands out from noise.
+    last: usize,
+}
+
+impl Correlogram {
+    fn new(values: &[f64]) -> Correlogram {
+        let n = values.len();
+        let length = n as f64;
+        let mean = values.iter().sum::<f64>() / length.max(1.0);
+        let centred = values.iter().map(|v| v - mean).collect();
+        let mut correlogram = Correlogram { centred, own: 0.0, last: 0 };
+        correlogram.own = correlogram.covariance(0);
+        if n < 2 || correlogram.own <= 0.0 {
+            return correlogram;
+        }
+        // Two standard errors of a correlation that is none, with the decimal logarithm of a whole
+        // power of two for that of the length: a platform's log10 need not be another's.
+        let digits = f64::from(n.ilog2()) * std::f64::consts::LOG10_2;
+        let noise = correlogram.own * 2.0 * (digits / length).sqrt();
+        let mut lag = 1;
+        while lag <= correlogram.last + QUIET_LAGS && lag < n / WIDTH_PART {
+            if correlogram.covariance(lag).abs() > noise {
+                correlogram.last = lag;
+            }
+            lag += 1;
+        }
+        correlogram
+    }
+
+    fn covariance(&self, lag: usize) -> f64 {
+        let pairs = self.centred.iter().zip(&self.centred[lag..]);
+        pairs.map(|(a, b)| a * b).sum::<f64>() / self.centred.len().max(1) as f64
+    }
 }
 
 #[cfg(test)]

@@ -41,16 +41,42 @@ pub(super) fn estimate(
     quantile: Quantile,
     z: f64,
 ) -> Estimate {
-    let Some(pair) = Pair::new(sides, quantile) else {
+    let Some(pair) = Pair::new(sides, quantile, z) else {
         return Estimate::missing(sides, "no samples".to_owned());
     };
     let mut estimate = pair.estimate(z);
     estimate.missing = pair.missing(quantile);
-    if let Some(control) = control.and_then(|control| Pair::new(control, quantile)) {
+    if let Some(control) = control.and_then(|control| Pair::new(control, quantile, z)) {
         pair.less(&control, &mut estimate, z);
         estimate.missing = estimate.missing.or_else(|| control.missing(quantile));
     }
     estimate
+}
+
+/// The largest latency that the baseline's quantile may be; `None` where it does not resolve it.
+pub(super) fn baseline_upper(sides: &Sides, quantile: Quantile, z: f64) -> Option<u64> {
+    let arm = &sides.baseline;
+    let tail = u64::from(10_000 - quantile.0);
+    if arm.count * tail * 2 < level::TAIL_SAMPLES_MIN * 10_000 {
+        return None;
+    }
+    let rungs = rungs(quantile);
+    let thresholds = thresholds(arm, &rungs)?;
+    let counts = arm.exceedances(&thresholds);
+    let column =
+        |threshold| Column { counts: &counts, threshold, latency_ns: thresholds[threshold] };
+    let errors = (0..rungs.len()).map(|at| sides.baseline_error(column(at), z)).collect();
+    Some(Side::new(arm, quantile, &rungs, errors)?.upper(z)).filter(|&ns| ns != u64::MAX)
+}
+
+/// From the lowest latency upward; a rung below every sample tells nothing.
+fn rungs(quantile: Quantile) -> Vec<f64> {
+    let tail = 1.0 - quantile.fraction();
+    LADDER.iter().map(|part| 1.0 - part * tail).filter(|&level| level > 0.0).collect()
+}
+
+fn thresholds(arm: &Arm, rungs: &[f64]) -> Option<Vec<u64>> {
+    rungs.iter().map(|&level| arm.ranked.at_level_down(level)).collect()
 }
 
 /// The same quantile of both arms.
@@ -60,15 +86,10 @@ pub(super) struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    pub(super) fn new(sides: &'a Sides<'a>, quantile: Quantile) -> Option<Pair<'a>> {
-        let tail = 1.0 - quantile.fraction();
-        // From the lowest latency upward; a rung below every sample tells nothing.
-        let rungs: Vec<f64> =
-            LADDER.iter().map(|part| 1.0 - part * tail).filter(|&level| level > 0.0).collect();
-        let thresholds = |arm: &Arm| -> Option<Vec<u64>> {
-            rungs.iter().map(|&level| arm.ranked.at_level_down(level)).collect()
-        };
-        let (below, beyond) = (thresholds(&sides.baseline)?, thresholds(&sides.candidate)?);
+    pub(super) fn new(sides: &'a Sides<'a>, quantile: Quantile, z: f64) -> Option<Pair<'a>> {
+        let rungs = rungs(quantile);
+        let below = thresholds(&sides.baseline, &rungs)?;
+        let beyond = thresholds(&sides.candidate, &rungs)?;
         let counts = (sides.baseline.exceedances(&below), sides.candidate.exceedances(&beyond));
         let mut errors = [Vec::new(), Vec::new()];
         for threshold in 0..rungs.len() {
@@ -76,6 +97,7 @@ impl<'a> Pair<'a> {
             let [base, cand] = sides.share_errors(
                 column(&counts.0, below[threshold]),
                 column(&counts.1, beyond[threshold]),
+                z,
             );
             errors[0].push(base);
             errors[1].push(cand);
@@ -153,11 +175,7 @@ impl<'a> Pair<'a> {
                 level::TAIL_SAMPLES_MIN,
             ));
         }
-        if base == 0 || cand == 0 {
-            return Some("no samples".to_owned());
-        }
-        (self.baseline.point == u64::MAX && self.candidate.point == u64::MAX)
-            .then(|| "lies among the lost packets in both windows: see the loss ratio".to_owned())
+        (base == 0 || cand == 0).then(|| "no samples".to_owned())
     }
 }
 

@@ -24,15 +24,15 @@ pub(super) fn slow(sides: &Sides, control: Option<&Sides>, z: f64) -> Estimate {
             "half of the baseline's packets or more are lost: it has no median".to_owned(),
         );
     };
-    let difference = above(sides, threshold);
-    let control = control.and_then(|c| Some(above(c, slow_from(c)?)));
+    let difference = above(sides, threshold, z);
+    let control = control.and_then(|c| Some(above(c, slow_from(c)?, z)));
     difference.less(control).estimate(z)
 }
 
 /// The share of packets without a reply.
 pub(super) fn loss(sides: &Sides, control: Option<&Sides>, z: f64) -> Estimate {
-    let control = control.map(|control| above(control, Sample::LOST - 1));
-    above(sides, Sample::LOST - 1).less(control).estimate(z)
+    let control = control.map(|control| above(control, Sample::LOST - 1, z));
+    above(sides, Sample::LOST - 1, z).less(control).estimate(z)
 }
 
 /// The latency beyond which a packet is slow: ten times the baseline's median.
@@ -42,21 +42,32 @@ pub(super) fn slow_from(sides: &Sides) -> Option<u64> {
     Some(median.saturating_mul(10).min(Sample::LOST - 1))
 }
 
+/// The baseline's share above a threshold, and its standard error; `None` without samples.
+pub(super) fn baseline(sides: &Sides, threshold: u64, z: f64) -> Option<(f64, f64)> {
+    let arm = &sides.baseline;
+    let counts = arm.exceedances(&[threshold]);
+    let column = Column { counts: &counts, threshold: 0, latency_ns: threshold };
+    let error = sides.baseline_error(column, z);
+    (arm.count > 0 && error.is_finite()).then(|| (above_share(arm, threshold), error))
+}
+
+fn above_share(arm: &Arm, threshold: u64) -> f64 {
+    let total = arm.ranked.total;
+    (total - arm.ranked.up_to(threshold)) as f64 / total.max(1) as f64
+}
+
 /// The shares of samples above a threshold. Both arms must hold samples.
-fn above(sides: &Sides, threshold: u64) -> Difference {
+fn above(sides: &Sides, threshold: u64, z: f64) -> Difference {
     let counts = [&sides.baseline, &sides.candidate].map(|arm| arm.exceedances(&[threshold]));
     let column = |counts| Column { counts, threshold: 0, latency_ns: threshold };
-    let errors = sides.share_errors(column(&counts[0]), column(&counts[1]));
-    let share = |arm: &Arm| {
-        let total = arm.ranked.total;
-        (total - arm.ranked.up_to(threshold)) as f64 / total.max(1) as f64
-    };
-    let shares = [share(&sides.baseline), share(&sides.candidate)];
+    let errors = sides.share_errors(column(&counts[0]), column(&counts[1]), z);
+    let [plain, _] = sides.share_errors(column(&counts[0]), column(&counts[1]), 0.0);
+    let shares = [&sides.baseline, &sides.candidate].map(|arm| above_share(arm, threshold));
     let n = [sides.baseline.count, sides.candidate.count];
     // How the baseline's events cluster, as the variance of their count by that of lone ones.
     let events = shares[0] * n[0] as f64;
     let alone = (shares[0] * (1.0 - shares[0]) / n[0] as f64).max(f64::MIN_POSITIVE);
-    let seen = if events > 0.0 { errors[0] * errors[0] / alone } else { 1.0 };
+    let seen = if events > 0.0 { plain * plain / alone } else { 1.0 };
     let cluster = (seen * events + CLUSTER * CLUSTER_EVENTS) / (events + CLUSTER_EVENTS);
     let exposure = n.map(|n| n as f64);
     Difference { values: shares, errors, exposure, n, cluster: cluster.max(1.0) }

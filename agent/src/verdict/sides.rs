@@ -12,8 +12,6 @@ pub(super) struct Sides<'a> {
     pub(super) candidate: Arm<'a>,
     /// In order of time, where baseline and candidate were switched to and fro.
     turns: Option<Vec<Turn>>,
-    /// The critical value that standard errors are widened for (Student).
-    z: f64,
 }
 
 /// Whose turn, and which of its segments.
@@ -36,7 +34,6 @@ impl<'a> Sides<'a> {
     pub(super) fn new(
         mut baseline: Vec<Segment<'a>>,
         mut candidate: Vec<Segment<'a>>,
-        z: f64,
         seed: u64,
     ) -> Sides<'a> {
         let mut random = Random::new(seed);
@@ -48,37 +45,44 @@ impl<'a> Sides<'a> {
         }
         let baseline = Arm::new(baseline, &mut random);
         let candidate = Arm::new(candidate, &mut random);
-        Sides { baseline, candidate, turns, z }
+        Sides { baseline, candidate, turns }
     }
 
     pub(super) fn interleaved(&self) -> bool {
         self.turns.is_some()
     }
 
-    /// The standard errors of the two shares of samples above two thresholds.
+    /// The standard errors of the two shares of samples above two thresholds, widened so that a normal
+    /// interval at `z` is as wide as Student's; at 0 they are as estimated.
     ///
     /// One after the other, each arm's own long-run variance. Interleaved, the variance of their
     /// difference with the drift that both share taken out, half of it to each.
-    pub(super) fn share_errors(&self, baseline: Column, candidate: Column) -> [f64; 2] {
+    pub(super) fn share_errors(&self, baseline: Column, candidate: Column, z: f64) -> [f64; 2] {
         let floors = [least(&self.baseline, baseline), least(&self.candidate, candidate)];
         let variances = match &self.turns {
-            None => [self.alone(&self.baseline, baseline), self.alone(&self.candidate, candidate)],
-            Some(turns) => [self.paired(turns, baseline, candidate) / 2.0; 2],
+            None => {
+                [self.alone(&self.baseline, baseline, z), self.alone(&self.candidate, candidate, z)]
+            }
+            Some(turns) => [self.paired(turns, baseline, candidate, z) / 2.0; 2],
         };
         [variances[0].max(floors[0]).sqrt(), variances[1].max(floors[1]).sqrt()]
     }
 
+    /// The standard error of a share of the baseline by itself.
+    pub(super) fn baseline_error(&self, column: Column, z: f64) -> f64 {
+        let arm = &self.baseline;
+        self.alone(arm, column, z).max(least(arm, column)).sqrt()
+    }
+
     /// The long-run variance of one arm's share.
-    fn alone(&self, arm: &Arm, column: Column) -> f64 {
+    fn alone(&self, arm: &Arm, column: Column, z: f64) -> f64 {
         let series = column.counts.series(column.threshold);
         let covered = series.len() * column.counts.block;
         if series.len() < 8 {
             return f64::INFINITY;
         }
         let total = arm.ranked.total as f64;
-        long_run::variance_of_sum(&series, self.z) * arm.count as f64
-            / covered as f64
-            / (total * total)
+        long_run::variance_of_sum(&series, z) * arm.count as f64 / covered as f64 / (total * total)
     }
 
     /// The variance of the difference of two interleaved shares.
@@ -87,7 +91,7 @@ impl<'a> Sides<'a> {
     /// is the error of the difference. What moves both arms alike cancels only between neighbours,
     /// so a trend over the segments is taken out first; its kernel (1/4, 1/2, 1/4) is blind to
     /// whatever alternates, which is all that the difference consists of.
-    fn paired(&self, turns: &[Turn], baseline: Column, candidate: Column) -> f64 {
+    fn paired(&self, turns: &[Turn], baseline: Column, candidate: Column, z: f64) -> f64 {
         let sides =
             [Excess::new(&self.baseline, baseline), Excess::new(&self.candidate, candidate)];
         let pick = |turn: &Turn| match *turn {
@@ -115,7 +119,7 @@ impl<'a> Sides<'a> {
             return f64::INFINITY;
         }
         let uncovered = (sides[0].uncovered + sides[1].uncovered) / 2.0;
-        long_run::variance_of_sum(&series, self.z) * uncovered
+        long_run::variance_of_sum(&series, z) * uncovered
     }
 }
 
@@ -229,7 +233,7 @@ mod tests {
         let at = |places: &[i128]| -> Vec<Segment> {
             places.iter().map(|&p| segment(p * 10, &samples)).collect()
         };
-        let sides = Sides::new(at(&[0, 2, 4]), at(&[1, 3, 5]), 3.0, 0);
+        let sides = Sides::new(at(&[0, 2, 4]), at(&[1, 3, 5]), 0);
         assert!(sides.interleaved());
         let centre = |arm: &Arm| -> f64 {
             let weighed = arm.segments.iter().map(|s| s.begins_ns as f64 * f64::from(s.weight));
@@ -237,8 +241,8 @@ mod tests {
         };
         assert_eq!(centre(&sides.baseline), centre(&sides.candidate));
 
-        assert!(!Sides::new(at(&[0]), at(&[1]), 3.0, 0).interleaved());
-        assert!(!Sides::new(at(&[0, 1]), at(&[2, 3]), 3.0, 0).interleaved());
-        assert!(!Sides::new(at(&[0, 2]), at(&[0, 2]), 3.0, 0).interleaved());
+        assert!(!Sides::new(at(&[0]), at(&[1]), 0).interleaved());
+        assert!(!Sides::new(at(&[0, 1]), at(&[2, 3]), 0).interleaved());
+        assert!(!Sides::new(at(&[0, 2]), at(&[0, 2]), 0).interleaved());
     }
 }

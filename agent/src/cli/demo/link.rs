@@ -49,7 +49,8 @@ fn on_runtime(
         .map_err(|e| failed(e.to_string()))?;
     runtime
         .block_on(async {
-            let (connection, handle, _) = rtnetlink::new_connection().map_err(|_| Error::RequestFailed)?;
+            let (connection, handle, _) =
+                rtnetlink::new_connection().map_err(|_| Error::RequestFailed)?;
             tokio::spawn(connection);
             work(handle).await
         })

@@ -74,11 +74,11 @@ impl Line<'_> {
                 self.open = Some((Act::PutBack, WHOLE.to_owned(), now, why.clone()));
             }
             Fact::Restored { results } => {
-                let words = format!("{} settings read back", results.len());
+                let words = format!("{} read back", several(results.len(), "setting"));
                 self.close(now, Some(&words));
             }
             Fact::ForeignChange { changes } => {
-                let words = format!("somebody else changed {} settings", changes.len());
+                let words = format!("somebody else changed {}", several(changes.len(), "setting"));
                 self.mark(now, &words);
             }
             Fact::Committed { why, .. } => self.end(now, "committed", why),
@@ -91,7 +91,10 @@ impl Line<'_> {
                 }
                 self.end(now, "refused", why);
             }
-            Fact::Opened { .. } | Fact::Mended { .. } | Fact::Frozen { .. } | Fact::Thawed { .. } => {}
+            Fact::Opened { .. }
+            | Fact::Mended { .. }
+            | Fact::Frozen { .. }
+            | Fact::Thawed { .. } => {}
         }
     }
 
@@ -128,7 +131,13 @@ impl Line<'_> {
         let began = window.began_utc_ns.saturating_sub(self.run.started.utc_ns);
         let began = u64::try_from(began).unwrap_or(0).clamp(from, now);
         let ended = began.saturating_add(window.length_ns).min(now);
-        self.push(row.clone(), Act::Settle, from, began, "waited for carrier and replies".to_owned());
+        self.push(
+            row.clone(),
+            Act::Settle,
+            from,
+            began,
+            "waited for carrier and replies".to_owned(),
+        );
         let words = format!("measured {} packets, {} lost", window.sent, window.lost);
         self.push(row, Act::Measure, began, ended, words);
     }
@@ -142,7 +151,11 @@ impl Line<'_> {
             return;
         }
         self.close(now, None);
-        let words = format!("intents durable; {settings} settings in {requests} requests");
+        let words = format!(
+            "intents durable; {} in {}",
+            several(settings, "setting"),
+            several(requests, "request")
+        );
         self.open = Some((Act::Write, row, now, words));
     }
 
@@ -184,4 +197,8 @@ impl Line<'_> {
         self.close(now, None);
         self.mark(now, &format!("{how}: {why}"));
     }
+}
+
+fn several(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -5,7 +5,8 @@
 //! the door compares, and where `/sys` shows another namespace it uses a mount of its own.
 //!
 //! Source: fs/sysfs/mount.c (`sysfs_init_fs_context` keys a superblock by network namespace).
-#![allow(unsafe_code)] // fsopen(2), fsconfig(2), fsmount(2): neither libc nor nix wraps them.
+#![allow(unsafe_code)]
+// fsopen(2), fsconfig(2), fsmount(2): neither libc nor nix wraps them.
 // This is the door: it reads the machine for everyone else.
 #![allow(clippy::disallowed_methods)]
 

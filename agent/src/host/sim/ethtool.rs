@@ -27,39 +27,66 @@ pub(super) const SS_STATS: u32 = 1;
 pub(super) const SS_PRIV_FLAGS: u32 = 2;
 pub(super) const SS_FEATURES: u32 = 4;
 
+/// ETHTOOL_MSG_*, user to kernel.
+mod msg {
+    pub(super) const STRSET_GET: u8 = 1;
+    pub(super) const LINKINFO_GET: u8 = 2;
+    pub(super) const LINKMODES_GET: u8 = 4;
+    pub(super) const LINKSTATE_GET: u8 = 6;
+    pub(super) const FEATURES_GET: u8 = 11;
+    pub(super) const FEATURES_SET: u8 = 12;
+    pub(super) const PRIVFLAGS_GET: u8 = 13;
+    pub(super) const PRIVFLAGS_SET: u8 = 14;
+    pub(super) const RINGS_GET: u8 = 15;
+    pub(super) const RINGS_SET: u8 = 16;
+    pub(super) const CHANNELS_GET: u8 = 17;
+    pub(super) const CHANNELS_SET: u8 = 18;
+    pub(super) const COALESCE_GET: u8 = 19;
+    pub(super) const COALESCE_SET: u8 = 20;
+    pub(super) const PAUSE_GET: u8 = 21;
+    pub(super) const PAUSE_SET: u8 = 22;
+    pub(super) const EEE_GET: u8 = 23;
+    pub(super) const EEE_SET: u8 = 24;
+    pub(super) const RSS_GET: u8 = 38;
+}
+
 type Answers = Result<Vec<Vec<u8>>, Refusal>;
 
-/// Answers one request; commands are ETHTOOL_MSG_*.
+/// Answers one request.
 pub(super) fn ask(state: &mut State, command: u8, mode: Mode, payload: &[u8]) -> Answers {
     let attrs = Attrs(payload);
     match command {
-        1 => strset(state, mode, attrs),
-        2 => each(state, mode, attrs, |_, nic, _, out| put_linkinfo(nic, out)),
-        4 => each(state, mode, attrs, put_linkmodes),
-        6 => each(state, mode, attrs, |state, nic, _, out| {
+        msg::STRSET_GET => strset(state, mode, attrs),
+        msg::LINKINFO_GET => each(state, mode, attrs, |_, nic, _, out| put_linkinfo(nic, out)),
+        msg::LINKMODES_GET => each(state, mode, attrs, put_linkmodes),
+        msg::LINKSTATE_GET => each(state, mode, attrs, |state, nic, _, out| {
             out.u8(2, u8::from(state.carrier(nic)));
             Ok(())
         }),
-        11 => each(state, mode, attrs, |_, nic, form, out| {
+        msg::FEATURES_GET => each(state, mode, attrs, |_, nic, form, out| {
             put_features(nic, form, out);
             Ok(())
         }),
-        12 => set_features(state, attrs),
-        13 => each(state, mode, attrs, |_, nic, form, out| put_flags(nic, form, out)),
-        14 => set_flags(state, attrs),
-        15 => each(state, mode, attrs, |_, nic, _, out| put_limited(&nic.rings, tables::RING, out)),
-        16 => set(state, attrs, tables::RING, numbers::write_rings),
-        17 => each(state, mode, attrs, |_, nic, _, out| {
+        msg::FEATURES_SET => set_features(state, attrs),
+        msg::PRIVFLAGS_GET => {
+            each(state, mode, attrs, |_, nic, form, out| put_flags(nic, form, out))
+        }
+        msg::PRIVFLAGS_SET => set_flags(state, attrs),
+        msg::RINGS_GET => {
+            each(state, mode, attrs, |_, nic, _, out| put_limited(&nic.rings, tables::RING, out))
+        }
+        msg::RINGS_SET => set(state, attrs, tables::RING, numbers::write_rings),
+        msg::CHANNELS_GET => each(state, mode, attrs, |_, nic, _, out| {
             put_limited(&nic.channels, tables::CHANNELS, out)
         }),
-        18 => set(state, attrs, tables::CHANNELS, channels::write),
-        19 => each(state, mode, attrs, |_, nic, _, out| put_coalesce(nic, out)),
-        20 => set(state, attrs, tables::COALESCE, numbers::write_coalesce),
-        21 => each(state, mode, attrs, |_, nic, _, out| put_pause(nic, out)),
-        22 => set(state, attrs, tables::PAUSE, numbers::write_pause),
-        23 => each(state, mode, attrs, |_, nic, _, out| put_eee(nic, out)),
-        24 => set(state, attrs, tables::EEE, numbers::write_eee),
-        38 => each(state, mode, attrs, |_, nic, _, out| put_rss(nic, out)),
+        msg::CHANNELS_SET => set(state, attrs, tables::CHANNELS, channels::write),
+        msg::COALESCE_GET => each(state, mode, attrs, |_, nic, _, out| put_coalesce(nic, out)),
+        msg::COALESCE_SET => set(state, attrs, tables::COALESCE, numbers::write_coalesce),
+        msg::PAUSE_GET => each(state, mode, attrs, |_, nic, _, out| put_pause(nic, out)),
+        msg::PAUSE_SET => set(state, attrs, tables::PAUSE, numbers::write_pause),
+        msg::EEE_GET => each(state, mode, attrs, |_, nic, _, out| put_eee(nic, out)),
+        msg::EEE_SET => set(state, attrs, tables::EEE, numbers::write_eee),
+        msg::RSS_GET => each(state, mode, attrs, |_, nic, _, out| put_rss(nic, out)),
         _ => Err(Refusal::errno(libc::EOPNOTSUPP)),
     }
 }

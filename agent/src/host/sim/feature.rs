@@ -120,13 +120,11 @@ fn active_within(nic: &SimNic, name: &str, depth: usize) -> bool {
         .iter()
         .filter(|(feature, _)| *feature == name)
         .all(|(_, any)| any.iter().any(|need| active_within(nic, need, depth - 1)));
-    let driver = nic.quirks.iter().all(|quirk| match quirk {
-        Quirk::FeatureNeeds { feature, needs } if feature == name => {
-            active_within(nic, needs, depth - 1)
-        }
-        _ => true,
+    let held = nic.quirks.iter().any(|quirk| {
+        matches!(quirk, Quirk::FeatureNeeds { feature, needs }
+            if feature == name && !active_within(nic, needs, depth - 1))
     });
-    core && driver
+    core && !held
 }
 
 /// Writes wanted bits. A fixed feature stays as it is and is no error: the reply tells.

@@ -25,7 +25,12 @@ pub fn driver(host: &dyn Host, nic: &str) -> Result<String> {
 
 /// Names and values, in the driver's order; none where the driver has none.
 pub fn read(host: &dyn Host, nic: &str) -> Result<Vec<(String, u64)>> {
-    let info = ask(host, nic, ETHTOOL_GDRVINFO, DRVINFO_BYTES, &[])?;
+    let info = match ask(host, nic, ETHTOOL_GDRVINFO, DRVINFO_BYTES, &[]) {
+        Ok(info) => info,
+        // The loopback and its like have no driver to ask.
+        Err(fault) if fault.kind == Kind::Unsupported => return Ok(Vec::new()),
+        Err(fault) => return Err(fault),
+    };
     let count = word(&info, DRVINFO_N_STATS).unwrap_or(0) as usize;
     if count == 0 {
         return Ok(Vec::new());

@@ -1,0 +1,258 @@
+//! The verdict's error rates and speed, beside plain gates on the same traces.
+//!
+//! `bench-verdict [--quick | --full] [--pairs N] [--only TEXT] [--resume FILE]`
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::Write,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Instant,
+};
+
+use agent::{
+    measure::Sample,
+    verdict::{Call, Criterions, DEFAULT, Verdict, judge_samples, sequential::Watch},
+};
+use playbooks::{Metric, metric::Quantile};
+use tests::{
+    rivals,
+    traces::{Noise, Planted, pair},
+};
+
+const SAMPLES: usize = 60_000;
+const P50: Metric = Metric::LatencyQuantile(Quantile(5000));
+const P99: Metric = Metric::LatencyQuantile(Quantile(9900));
+const P999: Metric = Metric::LatencyQuantile(Quantile(9990));
+
+fn main() {
+    let mut args = env::args().skip(1);
+    let (mut pairs, mut only, mut resume) = (200, String::new(), None);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--quick" => pairs = 200,
+            "--full" => pairs = 3000,
+            "--pairs" => pairs = args.next().and_then(|n| n.parse().ok()).unwrap_or(pairs),
+            "--only" => only = args.next().unwrap_or_default(),
+            "--resume" => resume = args.next(),
+            other => panic!("unknown argument {other}"),
+        }
+    }
+    speed();
+    let done = resume.as_deref().map(|file| fs::read_to_string(file).unwrap_or_default());
+    println!("\n{pairs} pairs a row, {SAMPLES} samples a side; share of pairs in %");
+    println!("{}", Row::HEAD);
+    for subject in subjects().into_iter().filter(|s| s.name().contains(&only)) {
+        let key = format!("{:<44} {pairs:>5} ", subject.name());
+        let known = done.iter().flat_map(|text| text.lines()).find(|line| line.starts_with(&key));
+        if let Some(line) = known {
+            println!("{line}");
+            continue;
+        }
+        let line = format!("{key}{}", subject.run(pairs).line());
+        println!("{line}");
+        if let Some(file) = &resume {
+            let mut file =
+                fs::File::options().append(true).create(true).open(file).expect("--resume");
+            writeln!(file, "{line}").expect("--resume");
+        }
+    }
+}
+
+/// One row of the table.
+struct Subject {
+    noise: Noise,
+    change: Change,
+}
+
+#[derive(Clone)]
+enum Change {
+    None,
+    /// This regression or improvement.
+    Planted(&'static str, Planted),
+    /// Twice what the verdict on the unchanged pair calls the smallest visible effect on this metric,
+    /// planted so that exactly this metric's quantile moves by it.
+    TwiceVisible(Metric),
+}
+
+fn subjects() -> Vec<Subject> {
+    let mut all: Vec<Subject> =
+        Noise::ALL.map(|noise| Subject { noise, change: Change::None }).into();
+    let mut add = |noise, change| all.push(Subject { noise, change });
+    for noise in [Noise::Independent, Noise::Autoregressive, Noise::SlowLevel, Noise::Modulated] {
+        for metric in [P50, P99, P999] {
+            add(noise, Change::TwiceVisible(metric));
+        }
+    }
+    use Planted::{Body, Hundredfold, Lost, Scale, Spread, Step, StormsGone, Tail};
+    let planted = |name, planted| Change::Planted(name, planted);
+    for noise in [Noise::Independent, Noise::Autoregressive] {
+        add(noise, planted("worse: 30 % of packets x100", Hundredfold(0.3)));
+        add(noise, planted("worse: 1 % of packets x100", Hundredfold(0.01)));
+        add(noise, planted("worse: tail beyond p95 x2", Tail { above: 0.95, by: 2.0 }));
+        add(noise, planted("worse: spread only, squared", Spread(2.0)));
+        add(noise, planted("worse: step x1.3 half-way", Step(1.3)));
+        add(noise, planted("worse: loss bursts", Lost(1.0)));
+        add(noise, planted("worse: loss bursts often", Lost(4.0)));
+    }
+    add(Noise::Diurnal, planted("worse: all x1.2", Scale(1.2)));
+    add(Noise::Storms, planted("worse: all x1.2", Scale(1.2)));
+    for noise in Noise::ALL {
+        add(noise, planted("better: all x0.8", Scale(0.8)));
+    }
+    add(Noise::Independent, planted("better: up to p60 x0.8", Body { below: 0.6, by: 0.8 }));
+    add(Noise::Autoregressive, planted("better: up to p60 x0.8", Body { below: 0.6, by: 0.8 }));
+    add(Noise::Storms, planted("better: storms gone", StormsGone));
+    all
+}
+
+impl Subject {
+    fn name(&self) -> String {
+        match &self.change {
+            Change::None => format!("{:?} A/A", self.noise),
+            Change::Planted(name, _) => format!("{:?} {name}", self.noise),
+            Change::TwiceVisible(metric) => {
+                format!("{:?} worse: {metric} +2x visible", self.noise)
+            }
+        }
+    }
+
+    fn run(&self, pairs: u64) -> Row {
+        let next = AtomicU64::new(0);
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        thread::scope(|scope| {
+            let work = || {
+                let mut row = Row::default();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= pairs {
+                        return row;
+                    }
+                    row.count(self, seed);
+                }
+            };
+            let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            handles.into_iter().map(|h| h.join().expect("worker")).fold(Row::default(), Row::add)
+        })
+    }
+
+    fn pair(&self, seed: u64) -> [Vec<Sample>; 2] {
+        let planted = match &self.change {
+            Change::None => Planted::Nothing,
+            Change::Planted(_, planted) => *planted,
+            Change::TwiceVisible(metric) => {
+                let [baseline, candidate] = pair(self.noise, Planted::Nothing, SAMPLES, seed);
+                let verdict = judge(&baseline, &candidate, seed);
+                let by = 1.0 + 2.0 * verdict.metrics[metric].smallest_visible;
+                match metric {
+                    Metric::LatencyQuantile(Quantile(5000)) => Planted::Scale(by),
+                    Metric::LatencyQuantile(Quantile(9900)) => Planted::Tail { above: 0.98, by },
+                    _ => Planted::Tail { above: 0.998, by },
+                }
+            }
+        };
+        pair(self.noise, planted, SAMPLES, seed)
+    }
+}
+
+fn judge(baseline: &[Sample], candidate: &[Sample], seed: u64) -> Verdict {
+    judge_samples(baseline, candidate, &Criterions::default_guardrails(), seed)
+}
+
+#[derive(Default)]
+struct Row {
+    pairs: u64,
+    keep: u64,
+    revert: u64,
+    inconclusive: u64,
+    /// Reverts by Mann-Whitney, Kolmogorov-Smirnov, quantile thresholds.
+    rivals: [u64; 3],
+    /// After how many samples the sequential watch called a regression, where it did.
+    alarms: Vec<u64>,
+    /// How often each metric's guardrail was not held.
+    refused_by: BTreeMap<Metric, u64>,
+}
+
+impl Row {
+    const HEAD: &str = "trace                                        pairs    keep revert incon. | early  at % | reverts: M-W    K-S thresh. | guardrails not held";
+
+    fn count(&mut self, subject: &Subject, seed: u64) {
+        let [baseline, candidate] = subject.pair(seed);
+        let verdict = judge(&baseline, &candidate, seed);
+        self.pairs += 1;
+        match verdict.verdict {
+            Call::Keep => self.keep += 1,
+            Call::Revert => self.revert += 1,
+            Call::Inconclusive => self.inconclusive += 1,
+        }
+        for (metric, judged) in verdict.metrics {
+            *self.refused_by.entry(metric).or_default() +=
+                u64::from(judged.guardrail != Some(true));
+        }
+        // Interleaved windows are judged at their end: a watch on one side would see the drift.
+        if subject.noise != Noise::Diurnal {
+            let mut watch = Watch::of_samples(&baseline, &Criterions::default_guardrails());
+            self.alarms.extend(watch.feed(&candidate).map(|alarm| alarm.samples));
+        }
+        let (base, cand) = (rivals::sorted(&baseline), rivals::sorted(&candidate));
+        self.rivals[0] += u64::from(rivals::mann_whitney(&base, &cand));
+        self.rivals[1] += u64::from(rivals::kolmogorov_smirnov(&base, &cand));
+        self.rivals[2] += u64::from(rivals::thresholds(&base, &cand));
+    }
+
+    fn add(mut self, other: Row) -> Row {
+        self.pairs += other.pairs;
+        self.keep += other.keep;
+        self.revert += other.revert;
+        self.inconclusive += other.inconclusive;
+        for (own, more) in self.rivals.iter_mut().zip(other.rivals) {
+            *own += more;
+        }
+        self.alarms.extend(other.alarms);
+        for (metric, count) in other.refused_by {
+            *self.refused_by.entry(metric).or_default() += count;
+        }
+        self
+    }
+
+    fn line(mut self) -> String {
+        self.alarms.sort_unstable();
+        let median = self.alarms.get(self.alarms.len() / 2);
+        let at =
+            median.map_or("-".to_owned(), |&n| format!("{:.1}", 100.0 * n as f64 / SAMPLES as f64));
+        let early = 100.0 * self.alarms.len() as f64 / self.pairs.max(1) as f64;
+        let share = |count: u64| 100.0 * count as f64 / self.pairs.max(1) as f64;
+        let [whitney, smirnov, threshold] = self.rivals.map(share);
+        let refused = DEFAULT.map(|m| format!("{:.1}", share(self.refused_by[&m]))).join(" ");
+        format!(
+            "{:>7.2} {:>6.2} {:>6.2} | {early:>5.1} {at:>5} |         {whitney:>6.1} {smirnov:>6.1}  {threshold:>6.1} | {refused}",
+            share(self.keep),
+            share(self.revert),
+            share(self.inconclusive),
+        )
+    }
+}
+
+/// One million samples, half on either side, judged on all default metrics by one thread.
+fn speed() {
+    for noise in [Noise::Independent, Noise::Autoregressive, Noise::Storms] {
+        let [baseline, candidate] = pair(noise, Planted::Nothing, 500_000, 1);
+        let mut times: Vec<f64> = (0..5)
+            .map(|seed| {
+                let begin = Instant::now();
+                std::hint::black_box(judge(&baseline, &candidate, seed));
+                begin.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        println!("1,000,000 samples {noise:?}: {:.1} ms (median of 5), {}", times[2], memory());
+    }
+}
+
+/// The most memory this process has held.
+fn memory() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    format!("peak memory {}", peak.unwrap_or("unknown").trim())
+}

@@ -2,6 +2,9 @@
 //!
 //! The pages are left in the build's folder for temporary files, for people to look at.
 
+// The pages are written for people to look at, and a million samples are timed.
+#![allow(clippy::disallowed_methods)]
+
 #[path = "report/runs.rs"]
 mod runs;
 

@@ -134,10 +134,10 @@ fn functions(text: &str) -> Vec<(usize, String, usize)> {
         let name = words.next().unwrap_or_default();
         let name = name.split(['(', '<']).next().unwrap_or_default().to_owned();
         let closing = format!("{}}}", " ".repeat(indent));
-        let declared = |l: &&str| {
-            **l == closing || (l.len() - l.trim_start().len() <= indent && l.ends_with(';'))
+        let ends = |l: &str| {
+            l == closing || (l.len() - l.trim_start().len() <= indent && l.ends_with(';'))
         };
-        if let Some(length) = lines[at + 1..].iter().position(|l| declared(&l)) {
+        if let Some(length) = lines[at + 1..].iter().position(|l| ends(l)) {
             found.push((at + 1, name, length + 2));
         }
     }
@@ -253,6 +253,26 @@ fn every_dependency_says_what_it_is_for() {
         }
     }
     none("dependencies without a comment on their line", &offenders);
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let root = root();
+    let mut offenders = Vec::new();
+    for name in CRATES {
+        let sources: String =
+            files(&root.join(name), ".rs").iter().map(|path| read(path)).collect();
+        let manifest = read(&root.join(name).join("Cargo.toml"));
+        let section = manifest.split("[dependencies]").nth(1).unwrap_or_default();
+        for line in section.lines().take_while(|line| !line.starts_with('[')) {
+            let Some((key, _)) = line.split_once(['=', '.']) else { continue };
+            let path = format!("{}::", key.trim().replace('-', "_"));
+            if !line.starts_with('#') && !sources.contains(&path) {
+                offenders.push(format!("{name}: {key}"));
+            }
+        }
+    }
+    none("dependencies that no source names", &offenders);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod apply;
 mod demo;
 mod freeze;
 pub mod inventory;
-//TMP pub mod judge;
+pub mod judge;
 mod out;
 mod page;
 mod place;
@@ -83,7 +83,7 @@ enum Command {
     /// Latency to a reflector now, split into sender, wire, reflector and receiver
     Probe(probe::Args),
     /// Recompute a verdict from evidence, or judge two recorded sample files
-    //TMP Judge(judge::Args),
+    Judge(judge::Args),
     /// No automatic act on this host until thawed
     Freeze(freeze::Args),
     /// Lift a freeze
@@ -136,7 +136,7 @@ fn run(cli: &Cli) -> Done {
         Command::Recover(args) => apply::recover(common, args),
         Command::Reflect(args) => reflect::run(common, args),
         Command::Probe(args) => probe::run(common, args),
-        //TMP Command::Judge(args) => judge::run(common, args),
+        Command::Judge(args) => judge::run(common, args),
         Command::Freeze(args) => freeze::freeze(common, args),
         Command::Thaw => freeze::thaw(common),
         Command::Demo(args) => demo::run(common, args),

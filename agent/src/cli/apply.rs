@@ -110,6 +110,8 @@ pub(super) fn at_desk<T>(
     act: impl FnOnce(&Desk) -> Result<T, Declined>,
 ) -> Result<T, Declined> {
     let abort = place::abort_file(common, std::process::id());
+    // What another process of this pid was asked is not for us.
+    let _ = std::fs::remove_file(&abort);
     let wishes = Wishes::take(Some(abort.clone()))
         .map_err(|e| Declined::new(Exit::Failed, "signals", format!("take over signals: {e}")))?;
     let stop = || wishes.stop();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use playbooks::{Name, Value};
+use playbooks::{Name, Value, vocabulary::Scope};
 
 use super::{Engine, Telling};
 use crate::{
@@ -29,7 +29,10 @@ impl Engine<'_> {
         let values = self.read(run, &names);
         let nanoseconds = self.host.now().mono_ns.saturating_sub(before);
         let mut results = Vec::new();
-        for (change, (name, read)) in step.batch.iter().zip(values) {
+        for (name, read) in values {
+            let Some(change) = step.batch.iter().find(|change| change.name == name) else {
+                continue;
+            };
             let (got, fault) = match read {
                 Ok(value) => (Some(value), None),
                 Err(fault) => (None, Some(fault.to_string())),
@@ -41,7 +44,10 @@ impl Engine<'_> {
 
     fn write_fenced(&mut self, run: &mut Run, step: &Step) -> Result<()> {
         self.fence(run)?;
-        self.recognise(run)?;
+        let anywhere = run.is_returning() && step.batch.iter().all(|c| needs_no_nic(&c.name));
+        if !anywhere {
+            self.recognise(run)?;
+        }
         let Some(first) = step.batch.first() else { return Ok(()) };
         let family = family_of(&first.name)?;
         let mut pause = BUSY_PAUSE;
@@ -53,7 +59,9 @@ impl Engine<'_> {
             pause *= 2;
             // Time has passed: another writer may have taken over, the NIC may be another.
             self.fence(run)?;
-            self.recognise(run)?;
+            if !anywhere {
+                self.recognise(run)?;
+            }
         }
         family.write(self.host, &run.nic, &step.batch)
     }
@@ -74,10 +82,15 @@ impl Engine<'_> {
 
     /// Each setting as it is now, on the NIC that the run is about and no other.
     pub(super) fn read(&mut self, run: &mut Run, names: &[Name]) -> Vec<(Name, Result<Value>)> {
-        if let Err(fault) = self.recognise(run) {
-            return names.iter().map(|name| (name.clone(), Err(fault.clone()))).collect();
-        }
-        read_values(self.host, &run.nic, names)
+        let Err(fault) = self.recognise(run) else {
+            return read_values(self.host, &run.nic, names);
+        };
+        // A NIC that is gone takes its own settings with it; the namespace's and the host's are there.
+        let (there, gone): (Vec<Name>, Vec<Name>) =
+            names.iter().cloned().partition(|name| run.is_returning() && needs_no_nic(name));
+        let mut values = read_values(self.host, &run.nic, &there);
+        values.extend(gone.into_iter().map(|name| (name, Err(fault.clone()))));
+        values
     }
 
     /// The NIC under its name must be the NIC. On the way back one that was renamed is found again by
@@ -99,6 +112,14 @@ impl Engine<'_> {
             return Ok(());
         }
         Err(Fault::new(Kind::Gone, format!("find the NIC {}", run.nic.id), cause))
+    }
+}
+
+/// A kernel parameter belongs to the namespace or the host, whatever became of the NIC.
+fn needs_no_nic(name: &Name) -> bool {
+    match name.setting().scope {
+        Scope::Netns | Scope::Host => true,
+        Scope::Nic | Scope::Device => false,
     }
 }
 

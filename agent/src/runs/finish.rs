@@ -4,9 +4,9 @@ use super::{Declined, Desk, Exit, begin};
 use crate::{
     engine::{Engine, gather},
     fault::{Fault, Kind, Result},
+    host::Nic,
     log::{Fact, RunRecord, RunState, fact::Foreign},
     run::{Event, Run},
-    setting::family_of,
 };
 
 /// Finishes every unfinished run, newest first. The records of those that were open.
@@ -64,10 +64,13 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
     let now = desk.host.now();
     let began = record.entries.first().map(|entry| entry.at.boot_id.clone());
     let rebooted = began.is_some_and(|boot| boot != now.boot_id);
-    let Some(nic) = begin::nic_of(desk.host, &record.nic) else {
-        return nic_gone(desk, record, rebooted);
-    };
     let here = gather::netns(desk.host);
+    let nic = match begin::nic_of(desk.host, &record.nic) {
+        Some(nic) => nic,
+        // Its namespace's and its host's settings are put back even so; what it held itself stays open.
+        None if here == record.netns && !rebooted => absent(record),
+        None => return nic_gone(desk, record, rebooted),
+    };
     if here != record.netns && !rebooted {
         let words = format!(
             "run {} changed network namespace {}, this is {here}; run it there (`ip netns exec`)",
@@ -94,31 +97,25 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
     Ok(desk.told(record.clone(), &end))
 }
 
-/// The NIC is not there. After a reboot its volatile settings are gone with it; without one, what it
-/// holds cannot be seen, and that is said, not guessed.
+/// The NIC is not there. After a reboot its volatile settings are gone with it. In another network
+/// namespace it cannot be seen from here.
 fn nic_gone(desk: &Desk, record: &RunRecord, rebooted: bool) -> Result<RunRecord, Declined> {
-    let here = gather::netns(desk.host);
-    let (fact, why) = if rebooted {
-        let why = format!("{} is gone since the reboot, its volatile settings with it", record.nic);
-        let foreign: Vec<Foreign> = Vec::new();
-        (Fact::Reverted { why: why.clone(), proof: Vec::new(), foreign }, why)
-    } else if here != record.netns {
+    if !rebooted {
+        let here = gather::netns(desk.host);
         let act = format!("find {} of run {}", record.nic, record.id);
         let cause = format!("it is in network namespace {}, this is {here}", record.netns);
         return Err(Fault::new(Kind::Gone, act, cause).into());
-    } else {
-        let why = format!("{} is not there: whether it is as it was cannot be seen", record.nic);
-        (Fact::Stuck { why: why.clone(), left: Vec::new(), by_hand: by_hand(record) }, why)
-    };
-    desk.say(Some(&record.id), vec![fact])?;
+    }
+    let why = format!("{} is gone since the reboot, its volatile settings with it", record.nic);
+    let foreign: Vec<Foreign> = Vec::new();
+    desk.say(Some(&record.id), vec![Fact::Reverted { why, proof: Vec::new(), foreign }])?;
     desk.store.sync()?;
-    let mut told = desk.history()?.find(&record.id).cloned().unwrap_or_else(|_| record.clone());
-    told.why = why;
-    Ok(told)
+    Ok(desk.history()?.find(&record.id).cloned().unwrap_or_else(|_| record.clone()))
 }
 
-fn by_hand(record: &RunRecord) -> Vec<String> {
-    let nic = crate::host::Nic {
+/// The NIC as the run knew it, for what does not need it to be there.
+fn absent(record: &RunRecord) -> Nic {
+    Nic {
         id: record.nic.clone(),
         name: record.nic_name.clone(),
         ifindex: 0,
@@ -126,15 +123,5 @@ fn by_hand(record: &RunRecord) -> Vec<String> {
         kernel_base: None,
         pci: None,
         numa: None,
-    };
-    let mut lines = Vec::new();
-    for kept in &record.originals {
-        let from = record.written.get(&kept.name).unwrap_or(&kept.original).clone();
-        let to = kept.original.clone();
-        let change = crate::setting::Change { name: kept.name.clone(), from, to };
-        if let Ok(family) = family_of(&kept.name) {
-            lines.extend(family.by_hand(&nic, &[change]));
-        }
     }
-    lines
 }

@@ -75,7 +75,7 @@ pub fn facts(
     }
     let host = host_id(host, &nic);
     let firmware = subject.firmware.running.clone();
-    Ok(Facts { host, nic, firmware, settings, unsupported, resolved })
+    Ok(Facts { host, nic, firmware, settings, unsupported, warnings: Vec::new(), resolved })
 }
 
 /// How many queues of each kind there are, and how many there will be when the playbook has changed

@@ -11,7 +11,7 @@ use crate::{
     log::ReadBack,
     plan::Step,
     run::{Event, Run},
-    setting::family_of,
+    setting::{Current, family_of},
 };
 
 /// A driver that is busy (EBUSY: a reset, another ethtool) is asked again: 20, 40, 80, 160 ms later.
@@ -26,7 +26,8 @@ impl Engine<'_> {
         let before = self.host.now().mono_ns;
         let failed = self.write_fenced(run, step).err();
         let names: Vec<Name> = step.batch.iter().map(|change| change.name.clone()).collect();
-        let values = self.read(run, &names);
+        let values =
+            if run.is_returning() { self.read(run, &names) } else { self.in_force(run, &names) };
         let nanoseconds = self.host.now().mono_ns.saturating_sub(before);
         let mut results = Vec::new();
         for (name, read) in values {
@@ -40,6 +41,19 @@ impl Engine<'_> {
             results.push(ReadBack { name, asked: change.to.clone(), got, fault });
         }
         Event::Wrote { failed, results, nanoseconds }
+    }
+
+    /// What a write has come to: the value in force, where that is not the one configured (a feature
+    /// that is wanted on and held off by another).
+    fn in_force(&mut self, run: &mut Run, names: &[Name]) -> Vec<(Name, Result<Value>)> {
+        if let Err(fault) = self.recognise(run) {
+            return names.iter().map(|name| (name.clone(), Err(fault.clone()))).collect();
+        }
+        let force = |current: Current| current.effective.unwrap_or(current.value);
+        read_currents(self.host, &run.nic, names)
+            .into_iter()
+            .map(|(name, read)| (name, read.map(force)))
+            .collect()
     }
 
     fn write_fenced(&mut self, run: &mut Run, step: &Step) -> Result<()> {
@@ -134,7 +148,18 @@ pub(super) fn read_values(
     nic: &Nic,
     names: &[Name],
 ) -> Vec<(Name, Result<Value>)> {
-    let mut values: Vec<(Name, Result<Value>)> = Vec::with_capacity(names.len());
+    read_currents(host, nic, names)
+        .into_iter()
+        .map(|(name, read)| (name, read.map(|current| current.value)))
+        .collect()
+}
+
+fn read_currents(
+    host: &dyn crate::host::Host,
+    nic: &Nic,
+    names: &[Name],
+) -> Vec<(Name, Result<Current>)> {
+    let mut values: Vec<(Name, Result<Current>)> = Vec::with_capacity(names.len());
     let mut rest = names;
     while let Some(first) = rest.first() {
         let same = |n: &Name| n.family() == first.family();
@@ -143,13 +168,7 @@ pub(super) fn read_values(
         rest = tail;
         match family_of(first) {
             Ok(family) => {
-                let read = family.read(host, nic, group);
-                values.extend(
-                    group
-                        .iter()
-                        .cloned()
-                        .zip(read.into_iter().map(|current| current.map(|current| current.value))),
-                );
+                values.extend(group.iter().cloned().zip(family.read(host, nic, group)));
             }
             Err(fault) => {
                 values.extend(group.iter().map(|name| (name.clone(), Err(fault.clone()))));

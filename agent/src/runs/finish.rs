@@ -10,21 +10,36 @@ use crate::{
 };
 
 /// Finishes every unfinished run, newest first. The records of those that were open.
+///
+/// A run that cannot be finished from here (it is another network namespace's) stays as it is and
+/// keeps the others from nothing; the first such is the error when all have been tried.
 pub fn recover(desk: &Desk) -> Result<Vec<RunRecord>, Declined> {
+    let (finished, open) = finish_all(desk)?;
+    match open.into_iter().next() {
+        Some(declined) => Err(declined),
+        None => Ok(finished),
+    }
+}
+
+fn finish_all(desk: &Desk) -> Result<(Vec<RunRecord>, Vec<Declined>), Declined> {
     let history = desk.history()?;
-    let mut finished = Vec::new();
+    let (mut finished, mut open) = (Vec::new(), Vec::new());
     for run in history.runs.iter().rev().filter(|run| run.unfinished()) {
         let why = format!("recovered: the process that ran {} ended before the run did", run.id);
-        finished.push(put_back(desk, run, &why)?);
+        match put_back(desk, run, &why) {
+            Ok(record) => finished.push(record),
+            Err(declined) => open.push(declined),
+        }
     }
-    Ok(finished)
+    Ok((finished, open))
 }
 
 /// Before anything new: what is unfinished is finished. A run that stays stuck keeps only its keys.
 pub(super) fn recover_all(desk: &Desk) -> Result<(), Declined> {
-    for run in recover(desk)? {
-        (desk.tell)(&crate::engine::Telling::Note(format!("run {}: {}", run.id, run.why)));
-    }
+    let (finished, open) = finish_all(desk)?;
+    let note = |words: String| (desk.tell)(&crate::engine::Telling::Note(words));
+    finished.iter().for_each(|run| note(format!("run {}: {}", run.id, run.why)));
+    open.iter().for_each(|declined| note(format!("still open: {declined}")));
     Ok(())
 }
 
@@ -32,7 +47,13 @@ pub(super) fn recover_all(desk: &Desk) -> Result<(), Declined> {
 pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
     recover_all(desk)?;
     let history = desk.history()?;
-    let run = history.find(wanted).map_err(|why| Declined::new(Exit::Wrong, "run", why))?;
+    let run = match wanted {
+        "last" => history.runs.iter().rfind(|run| run.state == RunState::Committed),
+        _ => Some(history.find(wanted).map_err(|why| Declined::new(Exit::Wrong, "run", why))?),
+    };
+    let Some(run) = run else {
+        return Err(Declined::new(Exit::Wrong, "run", "no run is committed: nothing to put back"));
+    };
     match run.state {
         RunState::Committed => {}
         RunState::Reverted | RunState::Refused => return Ok(run.clone()),
@@ -41,11 +62,13 @@ pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
             return Err(Declined::new(Exit::Stuck, "unfinished", why));
         }
     }
-    for name in run.changed() {
-        let key = run.key(name);
-        if let Some(owner) = history.owner(&key)
-            && owner.id != run.id
-        {
+    let later = history.runs.iter().skip_while(|other| other.id != run.id).skip(1);
+    let later: Vec<&RunRecord> = later.filter(|r| r.state == RunState::Committed).collect();
+    // What this run disturbed it would put back, too: that may be somebody's by now.
+    for kept in &run.originals {
+        let (name, key) = (&kept.name, run.key(&kept.name));
+        let owns = |other: &&&RunRecord| other.changed().any(|name| other.key(name) == key);
+        if let Some(owner) = later.iter().rev().find(owns) {
             let why =
                 format!("{name} now belongs to the later run {}; revert that first", owner.id);
             return Err(Declined::new(Exit::Refused, "owner", why));
@@ -65,7 +88,7 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
     let began = record.entries.first().map(|entry| entry.at.boot_id.clone());
     let rebooted = began.is_some_and(|boot| boot != now.boot_id);
     let here = gather::netns(desk.host);
-    let nic = match begin::nic_of(desk.host, &record.nic) {
+    let nic = match begin::nic_of(desk.host, &record.nic)? {
         Some(nic) => nic,
         // Its namespace's and its host's settings are put back even so; what it held itself stays open.
         None if here == record.netns && !rebooted => absent(record),
@@ -85,6 +108,7 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
         id: record.id.clone(),
         epoch: desk.epoch,
         seq: desk.store.entries()?.len() as u64,
+        lost_count: false,
         stop: &stopless,
         tell: desk.tell,
         bench: None,

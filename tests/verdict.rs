@@ -188,6 +188,34 @@ fn nothing_is_concluded_from_nothing() {
 }
 
 #[test]
+fn no_samples_however_strange_make_it_fail() {
+    let mut random = Random::new(16);
+    let extremes = [0, 1, 1_000, u64::MAX / 2, u64::MAX - 1, u64::MAX];
+    let mut strange = |many: u64, constant: bool| -> Vec<Sample> {
+        let fixed = extremes[random.below(6) as usize];
+        let one = |random: &mut Random| match constant {
+            true => fixed,
+            false => extremes[random.below(6) as usize].saturating_sub(random.below(50)),
+        };
+        let mut samples: Vec<Sample> = (0..many)
+            .map(|_| Sample { due_ns: one(&mut random), latency_ns: one(&mut random), flow: 0 })
+            .collect();
+        samples.sort_by_key(|s| s.due_ns);
+        samples
+    };
+    for round in 0..300 {
+        let (many, other) = (1 + round * 7 % 900, 1 + round * 13 % 700);
+        let baseline = strange(many, round % 3 == 0);
+        let candidate = strange(other, round % 5 == 0);
+        let verdict = judge_samples(&baseline, &candidate, &default(), round);
+        let json = serde_json::to_string(&verdict).expect("JSON");
+        assert!(!json.contains("null,null"), "{json}");
+        serde_json::from_str::<Verdict>(&json).expect("every number is finite");
+        Watch::of_samples(&baseline, &default()).feed(&candidate);
+    }
+}
+
+#[test]
 fn a_cut_short_window_reverts_or_says_nothing() {
     let [baseline, mut candidate] = windows(Noise::Independent, Planted::Nothing, 5);
     candidate.cut_short = Some("Ctrl-C".to_owned());

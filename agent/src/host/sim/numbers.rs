@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Refusal, State,
+    Refusal, SimNic, State,
     quirk::{self, Quirk},
 };
 
@@ -66,6 +66,7 @@ pub(super) fn write_coalesce(
         return Ok(());
     }
     quirk::busy(state, ifindex, "coalesce")?;
+    usecs_under_adaptive(nic_of(state, ifindex)?, asked)?;
     let fresh = state.fresh(ifindex);
     let nic = state.machine.by_index_mut(ifindex).ok_or_else(gone)?;
     let mut asked = asked.clone();
@@ -90,6 +91,26 @@ pub(super) fn write_coalesce(
     }
     state.announce(ifindex, "coalesce");
     quirk::felt(state, ifindex, "coalesce");
+    Ok(())
+}
+
+fn nic_of(state: &State, ifindex: u32) -> Result<&SimNic, Refusal> {
+    state.machine.by_index(ifindex).ok_or_else(gone)
+}
+
+/// drivers/net/ethernet/intel/ice/ice_ethtool.c, ice_set_q_coalesce.
+fn usecs_under_adaptive(nic: &SimNic, asked: &Asked) -> Result<(), Refusal> {
+    let refuses = |side: &str| {
+        let value = |name: &str| asked.get(name).or_else(|| nic.coalesce.get(name)).copied();
+        let usecs = format!("{side}-usecs");
+        let moved = asked.get(&usecs).is_some_and(|to| nic.coalesce.get(&usecs) != Some(to));
+        moved && value(&format!("adaptive-{side}")) == Some(1)
+    };
+    let strict = nic.quirks.contains(&Quirk::UsecsRefusedUnderAdaptive);
+    if strict && (refuses("rx") || refuses("tx")) {
+        let why = "interrupt throttling cannot be changed if adaptive is enabled";
+        return Err(Refusal::because(libc::EINVAL, why));
+    }
     Ok(())
 }
 

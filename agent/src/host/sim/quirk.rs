@@ -20,6 +20,9 @@ pub enum Quirk {
     /// `rx-usecs` and `tx-usecs` in the request that turns adaptive moderation off are dropped, and
     /// moderation falls back to the value the driver booted with.
     AdaptiveOffDropsUsecs,
+    /// Another `rx-usecs` or `tx-usecs` in a request that leaves adaptive moderation on is refused
+    /// (ice, iavf: EINVAL).
+    UsecsRefusedUnderAdaptive,
     /// A write of this family (`ring`, `channels`, …) takes the link down.
     LinkFlap { on: String, ms: u64 },
     /// A write of this family holds the kernel for so long.

@@ -28,6 +28,8 @@ pub struct Engine<'a> {
     pub epoch: u64,
     /// The next entry's place in the log.
     pub seq: u64,
+    /// Whether `seq` is in doubt since the disk failed, and must be counted anew.
+    pub lost_count: bool,
     /// Asked often: `Some(why)` when the run is to be stopped and put back.
     pub stop: &'a dyn Fn() -> Option<String>,
     /// Told of everything worth a line, as it happens.
@@ -108,6 +110,10 @@ impl Engine<'_> {
 
     /// Appends facts as entries of this run.
     pub fn record(&mut self, facts: Vec<Fact>, durable: Durable) -> Result<(), Fault> {
+        if self.lost_count {
+            self.seq = self.store.entries()?.len() as u64;
+            self.lost_count = false;
+        }
         let mut entries = Vec::with_capacity(facts.len());
         let at = self.host.now();
         for (seq, fact) in (self.seq..).zip(facts) {
@@ -118,11 +124,14 @@ impl Engine<'_> {
             let entry = Entry { v: 1, seq, at: at.clone(), epoch: self.epoch, run, fact };
             entries.push(entry.encode()?);
         }
+        // What a failed append or sync left in the log only the log knows.
+        self.lost_count = true;
         self.store.append(&entries)?;
-        self.seq += entries.len() as u64;
-        match durable {
-            Durable::Yes => self.store.sync(),
-            Durable::BestEffort => Ok(()),
+        if durable == Durable::Yes {
+            self.store.sync()?;
         }
+        self.seq += entries.len() as u64;
+        self.lost_count = false;
+        Ok(())
     }
 }

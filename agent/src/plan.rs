@@ -98,6 +98,8 @@ pub struct Facts {
     /// Every setting of the families involved, as it is now.
     pub settings: BTreeMap<Name, Current>,
     pub unsupported: BTreeMap<Name, String>,
+    /// What an operator should know before; forbids nothing and is no part of the plan.
+    pub warnings: Vec<String>,
     /// By stage: what each setting of the playbook comes to on this NIC, or why it comes to nothing.
     pub resolved: Vec<Vec<(Name, Result<Value, String>)>>,
 }
@@ -135,7 +137,7 @@ impl Plan {
                 }
             }
             let steps = order::steps(&facts.nic, order::changes(&expected, &targets));
-            let disturbs = disturbed_by(&steps, &facts.nic, &facts.settings);
+            let disturbs = disturbed_by(&steps, &facts.nic, facts.settings.keys());
             for change in steps.iter().flat_map(|step| &step.batch) {
                 expected.insert(change.name.clone(), change.to.clone());
             }
@@ -236,16 +238,16 @@ impl Plan {
 }
 
 /// The supported settings, not written by these steps themselves, that the steps may change.
-pub fn disturbed_by(
+pub fn disturbed_by<'a>(
     steps: &[Step],
     nic: &Nic,
-    settings: &BTreeMap<Name, Current>,
+    settings: impl Iterator<Item = &'a Name> + Clone,
 ) -> BTreeSet<Name> {
     let mut hit = BTreeSet::new();
     for change in steps.iter().flat_map(|step| &step.batch) {
         let Ok(family) = crate::setting::family_of(&change.name) else { continue };
         for what in family.disturbs(nic, &change.name) {
-            let names = settings.keys().filter(|n| n.family() == what || n.as_str() == what);
+            let names = settings.clone().filter(|n| n.family() == what || n.as_str() == what);
             hit.extend(names.filter(|n| **n != change.name).cloned());
         }
     }

@@ -21,7 +21,7 @@ use crate::{
         Host,
         sim::{Blow, Crash, Injection, Machine, Moment, Sim, SimMeter},
     },
-    log::{RunRecord, RunState},
+    log::{History, RunRecord, RunState},
     runs::{self, Apply, Declined, Desk, Outcome},
     store::{Store, sim::SimStore},
 };
@@ -114,6 +114,11 @@ impl Stage {
             Ok(Err(declined)) => (Ending::Declined(declined.rule), None),
             Err(Crash { .. }) => (Ending::Declined("crashed".to_owned()), None),
         };
+        store.disarm();
+        // Whatever fell, the log is whole: a damaged one would keep every later run from being known.
+        if let Err(fault) = store.entries().and_then(|entries| History::fold(&entries)) {
+            panic!("the log is damaged: {fault}");
+        }
         let (host_calls, store_calls) = (sim.calls(), store.calls());
         let machine = sim.machine();
         Rehearsed { ending, recovered, host_calls, store_calls, machine, record }

@@ -137,6 +137,10 @@ pub struct Run {
     foreign: Vec<Foreign>,
     /// Facts about writes that wait for the next record: nothing is gained by syncing each.
     writes: Vec<Fact>,
+    /// What the stage being written disturbs.
+    disturbed: BTreeSet<Name>,
+    /// Whether a write has been asked for: from then on a run can only commit, revert or be stuck.
+    wrote: bool,
     /// Why the last stage was put back.
     last_why: String,
     stopped: bool,
@@ -244,6 +248,8 @@ impl Run {
             entry: BTreeMap::new(),
             foreign: Vec::new(),
             writes: Vec::new(),
+            disturbed: BTreeSet::new(),
+            wrote: false,
             last_why: String::new(),
             stopped: false,
             rebooted: false,
@@ -266,6 +272,8 @@ impl Run {
             entry: BTreeMap::new(),
             foreign: Vec::new(),
             writes: Vec::new(),
+            disturbed: BTreeSet::new(),
+            wrote: true,
             last_why: String::new(),
             stopped: false,
             rebooted,
@@ -321,7 +329,7 @@ impl Run {
 
     fn stop(&mut self, why: &str) -> Action {
         self.stopped = true;
-        if self.originals.is_empty() {
+        if !self.wrote {
             return self.refuse("stopped", why);
         }
         self.revert(why)
@@ -334,6 +342,10 @@ impl Run {
 
     /// Records the last fact, then finishes with `end`.
     fn close(&mut self, fact: Fact, end: End) -> Action {
+        self.close_with(vec![fact], end)
+    }
+
+    fn close_with(&mut self, facts: Vec<Fact>, end: End) -> Action {
         let why = end.why.clone();
         self.phase = Phase::Restoring(Restoring {
             goal: Goal::Everything,
@@ -343,7 +355,7 @@ impl Run {
             step: RestoreStep::Closing(end),
             results: Vec::new(),
         });
-        Action::Record { facts: vec![fact], durable: Durable::BestEffort }
+        Action::Record { facts, durable: Durable::BestEffort }
     }
 
     fn end(&self, state: RunState, why: &str) -> End {
@@ -388,7 +400,7 @@ impl Run {
             let (Ok(found), Some(expected)) = (read, self.expected.get(name)) else { continue };
             let ours = self.ours.get(name).is_some_and(|set| set.contains(found));
             let original = self.originals.get(name) == Some(found);
-            if found != expected && !ours && !original {
+            if found != expected && (self.rebooted || !ours) && !original {
                 strangers.push(Foreign {
                     name: name.clone(),
                     expected: expected.clone(),

@@ -141,6 +141,15 @@ impl Verdict {
         }
     }
 
+    /// The same verdict, but reverted: a [`sequential::Watch`] called the regression while the window
+    /// still ran, and the cut-short window by itself need not show it.
+    pub fn called_early(mut self, alarm: &sequential::Alarm) -> Verdict {
+        self.verdict = Call::Revert;
+        self.why.clone_from(&alarm.why);
+        self.provisional = None;
+        self
+    }
+
     /// Whether the change conclusively improved a metric that the objective names. A stage that keeps
     /// the guardrails but improves nothing is put back before the next.
     pub fn improved(&self) -> bool {
@@ -182,6 +191,9 @@ pub fn judge_evidence(evidence: &Evidence, by: &Criterions, seed: u64) -> Verdic
         })
         .collect();
     let (mut verdict, mut why) = decide::call(&decided);
+    if let Some(unfit) = scene.unfit.clone() {
+        (verdict, why) = (Call::Inconclusive, unfit);
+    }
     if let (Call::Keep, Some(cut)) = (verdict, &scene.cut_short) {
         verdict = Call::Inconclusive;
         why = format!("a window was cut short ({cut}): a whole one is needed");

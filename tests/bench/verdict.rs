@@ -2,21 +2,22 @@
 //!
 //! `bench-verdict [--quick | --full] [--pairs N] [--only TEXT] [--resume FILE]`
 
-// A benchmark reads the clock and keeps its place in a file of its own.
+// A benchmark times, and starts itself anew; that is its purpose.
 #![allow(clippy::disallowed_methods)]
 
 use std::{
     collections::BTreeMap,
     env, fs,
     io::Write,
+    process,
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Instant,
 };
 
 use agent::{
-    measure::Sample,
-    verdict::{Call, Criterions, DEFAULT, Verdict, judge_samples, sequential::Watch},
+    measure::{Sample, evidence},
+    verdict::{Call, Criterions, DEFAULT, Judged, Verdict, judge_samples, sequential::Watch},
 };
 use playbooks::{Metric, metric::Quantile};
 use tests::{
@@ -30,7 +31,13 @@ const P99: Metric = Metric::LatencyQuantile(Quantile(9900));
 const P999: Metric = Metric::LatencyQuantile(Quantile(9990));
 
 fn main() {
-    let mut args = env::args().skip(1);
+    let given: Vec<String> = env::args().skip(1).collect();
+    if let [flag, files @ ..] = given.as_slice()
+        && flag == "--judge-once"
+    {
+        return judge_once(files);
+    }
+    let mut args = given.into_iter();
     let (mut pairs, mut only, mut resume) = (200, String::new(), None);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -171,6 +178,8 @@ struct Row {
     inconclusive: u64,
     /// Reverts by Mann-Whitney, Kolmogorov-Smirnov, quantile thresholds.
     rivals: [u64; 3],
+    /// Pairs in which some metric's interval does not hold 0.
+    away: u64,
     /// After how many samples the sequential watch called a regression, where it did.
     alarms: Vec<u64>,
     /// How often each metric's guardrail was not held.
@@ -178,7 +187,7 @@ struct Row {
 }
 
 impl Row {
-    const HEAD: &str = "trace                                        pairs    keep revert incon. | early  at % | reverts: M-W    K-S thresh. | guardrails not held";
+    const HEAD: &str = "trace                                        pairs    keep revert incon. | CI!=0 | early  at % | reverts: M-W    K-S thresh. | guardrails not held";
 
     fn count(&mut self, subject: &Subject, seed: u64) {
         let [baseline, candidate] = subject.pair(seed);
@@ -189,6 +198,8 @@ impl Row {
             Call::Revert => self.revert += 1,
             Call::Inconclusive => self.inconclusive += 1,
         }
+        let away = |j: &Judged| j.ci[0] > 0.0 || j.ci[1] < 0.0;
+        self.away += u64::from(verdict.metrics.values().any(away));
         for (metric, judged) in verdict.metrics {
             *self.refused_by.entry(metric).or_default() +=
                 u64::from(judged.guardrail != Some(true));
@@ -212,6 +223,7 @@ impl Row {
         for (own, more) in self.rivals.iter_mut().zip(other.rivals) {
             *own += more;
         }
+        self.away += other.away;
         self.alarms.extend(other.alarms);
         for (metric, count) in other.refused_by {
             *self.refused_by.entry(metric).or_default() += count;
@@ -229,33 +241,49 @@ impl Row {
         let [whitney, smirnov, threshold] = self.rivals.map(share);
         let refused = DEFAULT.map(|m| format!("{:.1}", share(self.refused_by[&m]))).join(" ");
         format!(
-            "{:>7.2} {:>6.2} {:>6.2} | {early:>5.1} {at:>5} |         {whitney:>6.1} {smirnov:>6.1}  {threshold:>6.1} | {refused}",
+            "{:>7.2} {:>6.2} {:>6.2} | {:>5.1} | {early:>5.1} {at:>5} |         {whitney:>6.1} {smirnov:>6.1}  {threshold:>6.1} | {refused}",
             share(self.keep),
             share(self.revert),
             share(self.inconclusive),
+            share(self.away),
         )
     }
 }
 
-/// One million samples, half on either side, judged on all default metrics by one thread.
+/// One million samples, half on either side, judged on all default metrics by one thread. In a process
+/// of its own, which holds the evidence as `nicmend judge` does and nothing else.
 fn speed() {
+    let folder = env::temp_dir().join(format!("bench-verdict-{}", process::id()));
+    fs::create_dir_all(&folder).expect("a temporary folder");
     for noise in [Noise::Independent, Noise::Autoregressive, Noise::Storms] {
-        let [baseline, candidate] = pair(noise, Planted::Nothing, 500_000, 1);
-        let mut times: Vec<f64> = (0..5)
-            .map(|seed| {
-                let begin = Instant::now();
-                std::hint::black_box(judge(&baseline, &candidate, seed));
-                begin.elapsed().as_secs_f64() * 1e3
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        println!("1,000,000 samples {noise:?}: {:.1} ms (median of 5), {}", times[2], memory());
+        let files = ["baseline", "candidate"].map(|name| folder.join(name));
+        let sides = pair(noise, Planted::Nothing, 500_000, 1);
+        for (file, samples) in files.iter().zip(&sides) {
+            fs::write(file, evidence::write(samples)).expect("write the evidence");
+        }
+        let own = env::current_exe().expect("this program");
+        let child = process::Command::new(own).arg("--judge-once").args(&files).output();
+        let said = child.expect("judge in a process of its own").stdout;
+        println!("1,000,000 samples {noise:?}: {}", String::from_utf8_lossy(&said).trim());
     }
+    let _ = fs::remove_dir_all(&folder);
 }
 
-/// The most memory this process has held.
-fn memory() -> String {
+/// The other process: reads, judges five times, says how long and how large.
+fn judge_once(files: &[String]) {
+    let [baseline, candidate] = [&files[0], &files[1]].map(|file| {
+        let bytes = fs::read(file).expect("the evidence");
+        evidence::read(&bytes, file).expect("the evidence")
+    });
+    let mut times: Vec<f64> = (0..5)
+        .map(|seed| {
+            let begin = Instant::now();
+            std::hint::black_box(judge(&baseline, &candidate, seed));
+            begin.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    format!("peak memory {}", peak.unwrap_or("unknown").trim())
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown");
+    println!("judged in {:.1} ms (median of 5), peak memory {}", times[2], peak.trim());
 }

@@ -6,10 +6,10 @@ use super::{Common, Done, out, place, runs::RunView, signals::Wishes};
 use crate::{
     engine::Telling,
     host::{Host, nic},
-    log::Fact,
+    log::{Fact, RunRecord, RunState},
     measure::{
         peer::Peer,
-        probe::{Options, Probe},
+        probe::{Dead, Options, Probe, Second, confirm_dead},
         sockets::Way,
     },
     runs::{self, Apply, Declined, Desk, Exit, Outcome},
@@ -30,6 +30,12 @@ pub(super) struct Args {
     /// The reflector to measure against; port 862 unless given.
     #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "plan")]
     pub peer: Option<String>,
+    /// A second reflector, asked when the first falls silent: tells a dead peer from a dead NIC.
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "second_nic")]
+    pub second_peer: Option<String>,
+    /// Another NIC by which a silent peer is asked once more, for the same end.
+    #[arg(long, value_name = "IF")]
+    pub second_nic: Option<String>,
     /// Allow steps that drop the link of the NIC by which this host is reached.
     #[arg(long)]
     pub allow_management: bool,
@@ -72,9 +78,51 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     };
     let disk = place::writer(common, args.wait)?;
     let mut probe = probe_of(&host, &request, &peer)?;
+    let second = second_path(args)?;
     let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, &mut probe))?;
+    if let Outcome::Ran(record) = &outcome
+        && fell_silent(record)
+    {
+        out::remark(&format!("peer      {}", whose_fault(&request, &peer, second.as_ref())));
+    }
     show(common, &outcome)
 }
+
+fn second_path(args: &Args) -> Result<Option<Second>, Declined> {
+    let wrong = |fault: crate::fault::Fault| Declined::new(Exit::Wrong, "peer", fault.to_string());
+    Ok(match (&args.second_peer, &args.second_nic) {
+        (Some(peer), _) => Some(Second::Peer(peer.parse().map_err(wrong)?)),
+        (None, Some(nic)) => Some(Second::Nic(Way { nic: Some(nic.clone()), source: None })),
+        (None, None) => None,
+    })
+}
+
+/// Whether the run ended because nothing came back.
+fn fell_silent(record: &RunRecord) -> bool {
+    let gone = record.why.contains("answer") || record.why.contains("repl");
+    match record.state {
+        RunState::Refused => matches!(record.rule.as_str(), "settle" | "baseline"),
+        RunState::Reverted | RunState::Stuck => gone,
+        RunState::Committed | RunState::Running => false,
+    }
+}
+
+/// Before the NIC is blamed, the peer is asked by its own path.
+fn whose_fault(request: &Apply, peer: &str, second: Option<&Second>) -> String {
+    let way = Way { nic: Some(request.nic.clone()), source: None };
+    let options = Options::new(way, request.playbook.verify.transport);
+    let asked =
+        peer.parse::<Peer>().and_then(|peer| confirm_dead(&peer, &options, second, SILENCE_MAX));
+    match asked {
+        Ok(Dead::Nobody(words) | Dead::Peer(words) | Dead::Nic(words) | Dead::Unknown(words)) => {
+            words
+        }
+        Err(fault) => fault.to_string(),
+    }
+}
+
+/// How long a silent peer is asked once more, by each path.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 pub(super) fn revert(common: &Common, args: &RevertArgs) -> Done {
     let host = place::machine()?;
@@ -110,6 +158,8 @@ pub(super) fn at_desk<T>(
     act: impl FnOnce(&Desk) -> Result<T, Declined>,
 ) -> Result<T, Declined> {
     let abort = place::abort_file(common, std::process::id());
+    // What another process of this pid was asked is not for us.
+    let _ = std::fs::remove_file(&abort);
     let wishes = Wishes::take(Some(abort.clone()))
         .map_err(|e| Declined::new(Exit::Failed, "signals", format!("take over signals: {e}")))?;
     let stop = || wishes.stop();

@@ -94,10 +94,32 @@ fn read_bounded(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// The local address of the operator's own session, the third word of SSH_CONNECTION.
+///
+/// sudo drops the variable, so the processes above this one are asked as well.
 pub(super) fn session() -> Option<String> {
-    let words = std::env::var("SSH_CONNECTION").ok()?;
-    words.split_whitespace().nth(2).map(str::to_owned)
+    let third = |words: &str| words.split_whitespace().nth(2).map(str::to_owned);
+    if let Ok(words) = std::env::var("SSH_CONNECTION") {
+        return third(&words);
+    }
+    let mut pid = nix::unistd::getppid().as_raw();
+    for _ in 0..ANCESTORS_MAX {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let named = environment.split(|b| *b == 0).find_map(|v| v.strip_prefix(b"SSH_CONNECTION="));
+        if let Some(words) = named {
+            return third(&String::from_utf8_lossy(words));
+        }
+        // The parent's pid is the second word after the command's closing parenthesis (proc(5)).
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        pid = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        if pid <= 1 {
+            return None;
+        }
+    }
+    None
 }
+
+/// sudo, a shell, tmux, sshd and a few more.
+const ANCESTORS_MAX: usize = 32;
 
 /// Progress for people, one line an event, on stderr.
 pub(super) fn tell(telling: &Telling) {

@@ -48,7 +48,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     Ok(Exit::Done)
 }
 
-/// The plan that was stored under this digest (or a unique prefix of it).
+/// The plan that was stored under this digest.
 pub(super) fn stored(common: &Common, wanted: &str) -> Result<(String, Plan), Declined> {
     let hex = wanted.trim_start_matches("sha256:");
     let wrong = |why: String| Declined::new(Exit::Wrong, "plan", why);
@@ -113,6 +113,8 @@ fn print(prepared: &Prepared) {
         out::line("\nrevert, in this order");
         plan.revert.iter().for_each(print_step);
     }
+    section("mind", prepared.facts.warnings.iter().cloned());
+    section("not in this version", not_yet(plan));
     section("right already", plan.already.iter().map(|(n, v)| format!("{n} = {v}")));
     section("not on this NIC", plan.skipped.iter().map(|(n, why)| format!("{n}: {why}")));
     section("cannot affect", plan.cannot_affect.iter().cloned());
@@ -126,6 +128,25 @@ fn section(title: &str, lines: impl Iterator<Item = String>) {
         out::line(&format!("\n{title}"));
         lines.iter().for_each(|text| out::line(&format!("  {text}")));
     }
+}
+
+/// What the playbook asks for and this version does not do.
+fn not_yet(plan: &Plan) -> impl Iterator<Item = String> {
+    let playbook = &plan.playbook;
+    let mut words = Vec::new();
+    if playbook.probation.is_some() {
+        words.push("probation: a committed run is not watched on".to_owned());
+    }
+    if playbook.verify.interleave || playbook.verify.control.is_some() {
+        words.push(
+            "interleave, control: baseline and candidate are measured one after the other"
+                .to_owned(),
+        );
+    }
+    if plan.disruption >= Disruption::LinkFlap {
+        words.push("drain: strategies are not told to leave before a disruptive step".to_owned());
+    }
+    words.into_iter()
 }
 
 fn print_step(step: &Step) {

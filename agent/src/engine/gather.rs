@@ -61,8 +61,8 @@ pub fn facts(
         let mut row: Vec<(Name, Result<Value, String>)> = Vec::new();
         for (name, wanted) in &stage.settings {
             let value = resolve(host, &nic, name, wanted, &settings, &unsupported);
-            if let (Ok(value), "channels.combined") = (&value, name.as_str()) {
-                queues.then = value.as_number().unwrap_or(queues.then);
+            if let Ok(value) = &value {
+                queues.learn(name, value);
             }
             row.push((name.clone(), value));
         }
@@ -75,21 +75,45 @@ pub fn facts(
     }
     let host = host_id(host, &nic);
     let firmware = subject.firmware.running.clone();
-    Ok(Facts { host, nic, firmware, settings, unsupported, resolved })
+    Ok(Facts { host, nic, firmware, settings, unsupported, warnings: Vec::new(), resolved })
 }
 
-/// How many queues there are, and how many there will be when the playbook has changed the channels:
-/// CPUs are dealt to the queues that are there when the lists are written.
+/// How many queues of each kind there are, and how many there will be when the playbook has changed
+/// the channels: CPUs are dealt to the queues that are there when the lists are written.
 struct Queues {
-    now: u64,
-    then: u64,
+    /// `combined`, `rx`, `tx`: as they are.
+    now: [u64; 3],
+    then: [u64; 3],
 }
+
+const CHANNELS: [&str; 3] = ["channels.combined", "channels.rx", "channels.tx"];
 
 impl Queues {
     fn of(settings: &BTreeMap<Name, Current>) -> Queues {
-        let combined = settings.iter().find(|(name, _)| name.as_str() == "channels.combined");
-        let now = combined.and_then(|(_, current)| current.value.as_number()).unwrap_or(0);
+        let count = |channel: &str| {
+            let found = settings.iter().find(|(name, _)| name.as_str() == channel);
+            found.and_then(|(_, current)| current.value.as_number()).unwrap_or(0)
+        };
+        let now = CHANNELS.map(count);
         Queues { now, then: now }
+    }
+
+    fn learn(&mut self, name: &Name, value: &Value) {
+        let channel = CHANNELS.iter().position(|channel| *channel == name.as_str());
+        if let (Some(index), Some(count)) = (channel, value.as_number()) {
+            self.then[index] = count;
+        }
+    }
+
+    /// How many queues a per-queue setting has, of these channels.
+    fn count(channels: [u64; 3], name: &Name) -> u64 {
+        let [combined, rx, tx] = channels;
+        match name.family() {
+            "rps" => combined + rx,
+            "xps" => combined + tx,
+            // One interrupt serves a pair where channels are combined; else one each way.
+            _ => combined + rx + tx,
+        }
     }
 
     /// The lists of a per-queue setting for the coming number of queues, where that is another one.
@@ -105,10 +129,11 @@ impl Queues {
         let Some(Value::Texts(lists)) = settings.get(name).map(|current| &current.value) else {
             return None;
         };
-        if !per_queue || self.then == self.now || lists.len() as u64 != self.now {
+        let (now, then) = (Queues::count(self.now, name), Queues::count(self.then, name));
+        if !per_queue || then == now || lists.len() as u64 != now {
             return None;
         }
-        let numbers: Vec<u32> = (0..u32::try_from(self.then).unwrap_or(0)).collect();
+        let numbers: Vec<u32> = (0..u32::try_from(then).unwrap_or(0)).collect();
         match cpus::share(host, nic, wanted, &format!("deal CPUs for {name}")) {
             Ok(Share::Dealt(cpus)) => Some(Ok(Value::Texts(cpus.deal(&numbers)))),
             Ok(Share::Each(_) | Share::Default) => None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use playbooks::{Name, Value};
+use playbooks::{Name, Value, vocabulary::Scope};
 
 use super::{Engine, Telling};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     log::ReadBack,
     plan::Step,
     run::{Event, Run},
-    setting::family_of,
+    setting::{Current, family_of},
 };
 
 /// A driver that is busy (EBUSY: a reset, another ethtool) is asked again: 20, 40, 80, 160 ms later.
@@ -26,10 +26,14 @@ impl Engine<'_> {
         let before = self.host.now().mono_ns;
         let failed = self.write_fenced(run, step).err();
         let names: Vec<Name> = step.batch.iter().map(|change| change.name.clone()).collect();
-        let values = self.read(run, &names);
+        let values =
+            if run.is_returning() { self.read(run, &names) } else { self.in_force(run, &names) };
         let nanoseconds = self.host.now().mono_ns.saturating_sub(before);
         let mut results = Vec::new();
-        for (change, (name, read)) in step.batch.iter().zip(values) {
+        for (name, read) in values {
+            let Some(change) = step.batch.iter().find(|change| change.name == name) else {
+                continue;
+            };
             let (got, fault) = match read {
                 Ok(value) => (Some(value), None),
                 Err(fault) => (None, Some(fault.to_string())),
@@ -39,9 +43,25 @@ impl Engine<'_> {
         Event::Wrote { failed, results, nanoseconds }
     }
 
+    /// What a write has come to: the value in force, where that is not the one configured (a feature
+    /// that is wanted on and held off by another).
+    fn in_force(&mut self, run: &mut Run, names: &[Name]) -> Vec<(Name, Result<Value>)> {
+        if let Err(fault) = self.recognise(run) {
+            return names.iter().map(|name| (name.clone(), Err(fault.clone()))).collect();
+        }
+        let force = |current: Current| current.effective.unwrap_or(current.value);
+        read_currents(self.host, &run.nic, names)
+            .into_iter()
+            .map(|(name, read)| (name, read.map(force)))
+            .collect()
+    }
+
     fn write_fenced(&mut self, run: &mut Run, step: &Step) -> Result<()> {
         self.fence(run)?;
-        self.recognise(run)?;
+        let anywhere = run.is_returning() && step.batch.iter().all(|c| needs_no_nic(&c.name));
+        if !anywhere {
+            self.recognise(run)?;
+        }
         let Some(first) = step.batch.first() else { return Ok(()) };
         let family = family_of(&first.name)?;
         let mut pause = BUSY_PAUSE;
@@ -53,7 +73,9 @@ impl Engine<'_> {
             pause *= 2;
             // Time has passed: another writer may have taken over, the NIC may be another.
             self.fence(run)?;
-            self.recognise(run)?;
+            if !anywhere {
+                self.recognise(run)?;
+            }
         }
         family.write(self.host, &run.nic, &step.batch)
     }
@@ -74,10 +96,15 @@ impl Engine<'_> {
 
     /// Each setting as it is now, on the NIC that the run is about and no other.
     pub(super) fn read(&mut self, run: &mut Run, names: &[Name]) -> Vec<(Name, Result<Value>)> {
-        if let Err(fault) = self.recognise(run) {
-            return names.iter().map(|name| (name.clone(), Err(fault.clone()))).collect();
-        }
-        read_values(self.host, &run.nic, names)
+        let Err(fault) = self.recognise(run) else {
+            return read_values(self.host, &run.nic, names);
+        };
+        // A NIC that is gone takes its own settings with it; the namespace's and the host's are there.
+        let (there, gone): (Vec<Name>, Vec<Name>) =
+            names.iter().cloned().partition(|name| run.is_returning() && needs_no_nic(name));
+        let mut values = read_values(self.host, &run.nic, &there);
+        values.extend(gone.into_iter().map(|name| (name, Err(fault.clone()))));
+        values
     }
 
     /// The NIC under its name must be the NIC. On the way back one that was renamed is found again by
@@ -102,6 +129,14 @@ impl Engine<'_> {
     }
 }
 
+/// A kernel parameter belongs to the namespace or the host, whatever became of the NIC.
+fn needs_no_nic(name: &Name) -> bool {
+    match name.setting().scope {
+        Scope::Netns | Scope::Host => true,
+        Scope::Nic | Scope::Device => false,
+    }
+}
+
 /// The NIC with this identity, under whatever name, in this network namespace.
 pub(super) fn by_id(host: &dyn crate::host::Host, id: &NicId) -> Option<Nic> {
     nic::all(host).ok()?.into_iter().find(|nic| nic.id == *id)
@@ -113,7 +148,18 @@ pub(super) fn read_values(
     nic: &Nic,
     names: &[Name],
 ) -> Vec<(Name, Result<Value>)> {
-    let mut values: Vec<(Name, Result<Value>)> = Vec::with_capacity(names.len());
+    read_currents(host, nic, names)
+        .into_iter()
+        .map(|(name, read)| (name, read.map(|current| current.value)))
+        .collect()
+}
+
+fn read_currents(
+    host: &dyn crate::host::Host,
+    nic: &Nic,
+    names: &[Name],
+) -> Vec<(Name, Result<Current>)> {
+    let mut values: Vec<(Name, Result<Current>)> = Vec::with_capacity(names.len());
     let mut rest = names;
     while let Some(first) = rest.first() {
         let same = |n: &Name| n.family() == first.family();
@@ -122,13 +168,7 @@ pub(super) fn read_values(
         rest = tail;
         match family_of(first) {
             Ok(family) => {
-                let read = family.read(host, nic, group);
-                values.extend(
-                    group
-                        .iter()
-                        .cloned()
-                        .zip(read.into_iter().map(|current| current.map(|current| current.value))),
-                );
+                values.extend(group.iter().cloned().zip(family.read(host, nic, group)));
             }
             Err(fault) => {
                 values.extend(group.iter().map(|name| (name.clone(), Err(fault.clone()))));

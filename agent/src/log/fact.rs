@@ -54,6 +54,27 @@ impl Entry {
     }
 }
 
+/// The largest part of a list that goes into one entry, with room for what stands around it.
+const PORTION_BYTES: usize = 40_000;
+
+/// Splits a list so that each part fits an entry, whatever the size of its items.
+pub fn portions<T: Serialize>(items: Vec<T>) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut bytes = PORTION_BYTES;
+    for item in items {
+        let size = serde_json::to_vec(&item).map_or(PORTION_BYTES, |json| json.len());
+        if bytes + size > PORTION_BYTES {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(part) = parts.last_mut() {
+            part.push(item);
+        }
+    }
+    parts
+}
+
 /// A setting that was written or may have been disturbed, with the value to put back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
@@ -91,11 +112,6 @@ pub struct Foreign {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Fact {
-    /// A process took the writer's lock.
-    Opened {
-        pid: u32,
-        version: String,
-    },
     /// A damaged tail, left by a crash while appending, was cut off.
     Mended {
         bytes: u64,
@@ -128,6 +144,12 @@ pub enum Fact {
         stage: usize,
         results: Vec<ReadBack>,
         nanoseconds: u64,
+    },
+    /// What a stage's steps have made of the settings that they disturb (`original` is the value now):
+    /// later, another value there is somebody else's.
+    Disturbed {
+        stage: usize,
+        left: Vec<Kept>,
     },
     /// A step failed.
     WriteFailed {

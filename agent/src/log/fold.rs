@@ -116,6 +116,9 @@ impl History {
 
     /// The run with this id or unique prefix of one, or `last`.
     pub fn find(&self, wanted: &str) -> Result<&RunRecord, String> {
+        if wanted.is_empty() {
+            return Err("a run's id is needed, or `last`".to_owned());
+        }
         if wanted == "last" {
             return self.runs.last().ok_or_else(|| "there are no runs yet".to_owned());
         }
@@ -178,10 +181,16 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         Fact::Intent { stage: _, steps, disturbed } => intend(run, steps, disturbed),
         Fact::Wrote { stage: _, results, nanoseconds: _ } => left(run, results),
         Fact::Restored { results } => left(run, results),
+        Fact::Disturbed { stage: _, left } => {
+            for kept in left {
+                own(run, &kept.name, &kept.original);
+                run.written.insert(kept.name.clone(), kept.original.clone());
+            }
+        }
         Fact::Judged { stage, evidence: _, verdict } => {
             run.verdicts.push((*stage, (**verdict).clone()));
         }
-        Fact::ForeignChange { changes } => run.foreign.extend(changes.iter().cloned()),
+        Fact::ForeignChange { changes } => name_strangers(run, changes),
         Fact::Reverting { why } => {
             run.state = RunState::Running;
             run.why.clone_from(why);
@@ -190,11 +199,7 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         Fact::Committed { stages: _, why } => end(run, entry, RunState::Committed, why),
         Fact::Reverted { why, proof, foreign } => {
             left(run, proof);
-            for stranger in foreign {
-                if !run.foreign.contains(stranger) {
-                    run.foreign.push(stranger.clone());
-                }
-            }
+            name_strangers(run, foreign);
             end(run, entry, RunState::Reverted, why);
         }
         Fact::Stuck { why, left: _, by_hand } => {
@@ -206,7 +211,6 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
             end(run, entry, RunState::Refused, why);
         }
         Fact::Begun { .. }
-        | Fact::Opened { .. }
         | Fact::Mended { .. }
         | Fact::Baseline { .. }
         | Fact::WriteFailed { .. }
@@ -235,6 +239,14 @@ fn left(run: &mut RunRecord, results: &[ReadBack]) {
         if let (Some(got), true) = (&back.got, run.written.contains_key(&back.name)) {
             own(run, &back.name, got);
             run.written.insert(back.name.clone(), got.clone());
+        }
+    }
+}
+
+fn name_strangers(run: &mut RunRecord, strangers: &[Foreign]) {
+    for stranger in strangers {
+        if !run.foreign.contains(stranger) {
+            run.foreign.push(stranger.clone());
         }
     }
 }

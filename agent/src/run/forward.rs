@@ -7,8 +7,11 @@ use playbooks::{Name, Value};
 use super::{Action, Baseline, Durable, End, Event, Next, Phase, Point, Run};
 use crate::{
     fault::{Fault, Kind, Result},
-    log::{Fact, Kept, ReadBack, RunState, fact::Foreign},
-    plan::{Step, order},
+    log::{
+        Fact, Kept, ReadBack, RunState,
+        fact::{Foreign, portions},
+    },
+    plan::{Step, disturbed_by, order},
     verdict::{Call, Verdict},
 };
 
@@ -35,6 +38,7 @@ impl Run {
             (Phase::Intending { stage, steps, disturbed }, Event::Recorded(result)) => match result
             {
                 Ok(()) => self.write_next(stage, steps.into(), disturbed),
+                Err(fault) if !self.wrote => self.refuse("log", &fault.to_string()),
                 Err(fault) => self.fail(stage, &fault),
             },
             (
@@ -82,7 +86,7 @@ impl Run {
 
     fn derailed(&mut self, event: &Event) -> Action {
         let why = format!("unexpected event in the transaction: {event:?}");
-        if self.originals.is_empty() { self.refuse("defect", &why) } else { self.revert(&why) }
+        if !self.wrote { self.refuse("defect", &why) } else { self.revert(&why) }
     }
 
     fn settled(&mut self, point: Point, result: Result<()>) -> Action {
@@ -138,7 +142,8 @@ impl Run {
             let changes = order::changes(&self.expected, &plan.stages[index].targets);
             let steps = order::steps(&self.nic, changes);
             if !steps.is_empty() {
-                let disturbed = plan.stages[index].disturbs.clone();
+                // Of the steps as they are now: an earlier stage may have been put back.
+                let disturbed = disturbed_by(&steps, &self.nic, self.expected.keys());
                 return self.intend(index, steps, disturbed);
             }
         }
@@ -174,9 +179,13 @@ impl Run {
         disturbed: BTreeSet<Name>,
     ) -> Action {
         match left.pop_front() {
-            Some(step) => self.go(Phase::Writing { stage, left, disturbed }, Action::Write(step)),
+            Some(step) => {
+                self.wrote = true;
+                self.go(Phase::Writing { stage, left, disturbed }, Action::Write(step))
+            }
             None if disturbed.is_empty() => self.record_writes(stage),
             None => {
+                self.disturbed = disturbed.clone();
                 let names = disturbed.iter().cloned().collect();
                 self.go(Phase::Inspecting { stage, disturbed }, Action::Read(names))
             }
@@ -258,6 +267,15 @@ impl Run {
     }
 
     fn record_writes(&mut self, stage: usize) -> Action {
+        let mut left = Vec::new();
+        for name in std::mem::take(&mut self.disturbed) {
+            if let Some(value) = self.expected.get(&name).cloned() {
+                self.own(&name, &value);
+                left.push(Kept { name, original: value });
+            }
+        }
+        let facts = portions(left).into_iter().map(|left| Fact::Disturbed { stage, left });
+        self.writes.extend(facts);
         let facts = std::mem::take(&mut self.writes);
         self.go(
             Phase::RecordingWrites { stage },
@@ -293,7 +311,7 @@ impl Run {
     }
 
     pub(super) fn intruded(&mut self, moved: Vec<Foreign>) -> Action {
-        if self.originals.is_empty() {
+        if !self.wrote {
             let words: Vec<String> =
                 moved.iter().map(|f| format!("{} became {}", f.name, f.found)).collect();
             let why =
@@ -314,8 +332,12 @@ impl Run {
         let action = self.revert(&why);
         match action {
             Action::Record { mut facts, durable } => {
-                facts.insert(0, Fact::ForeignChange { changes: moved });
-                Action::Record { facts, durable }
+                let mut all: Vec<Fact> = portions(moved)
+                    .into_iter()
+                    .map(|changes| Fact::ForeignChange { changes })
+                    .collect();
+                all.append(&mut facts);
+                Action::Record { facts: all, durable }
             }
             other => other,
         }
@@ -362,7 +384,7 @@ impl Run {
     }
 
     pub(super) fn after_put_back(&mut self, stage: usize, results: Vec<ReadBack>) -> Action {
-        self.writes.push(Fact::Restored { results });
+        self.writes.extend(portions(results).into_iter().map(|results| Fact::Restored { results }));
         self.begin_stage(stage + 1)
     }
 
@@ -370,7 +392,7 @@ impl Run {
         let goal = self.plan.as_ref().is_some_and(|p| !p.playbook.objective.is_empty());
         if goal {
             let why = format!("no stage met the objective; last: {}", self.last_why);
-            return if self.originals.is_empty() {
+            return if !self.wrote {
                 self.refuse("nothing-to-do", &why)
             } else {
                 self.revert(&why)
@@ -419,8 +441,8 @@ fn intents(stage: usize, steps: &[Step], kept: Vec<Kept>) -> Vec<Fact> {
         }
     }
     facts.push(Fact::Intent { stage, steps: entry, disturbed: Vec::new() });
-    for part in kept.chunks(CHANGES_AN_ENTRY) {
-        facts.push(Fact::Intent { stage, steps: Vec::new(), disturbed: part.to_vec() });
+    for disturbed in portions(kept) {
+        facts.push(Fact::Intent { stage, steps: Vec::new(), disturbed });
     }
     facts
 }

@@ -5,12 +5,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use playbooks::{Name, Value};
+use playbooks::{Name, Value, vocabulary::Persistence};
 
 use super::{Action, Durable, End, Event, Goal, Phase, RestoreStep, Restoring, Run};
 use crate::{
     fault::Result,
-    log::{Fact, ReadBack, RunState, fact::Foreign},
+    log::{
+        Fact, ReadBack, RunState,
+        fact::{Foreign, portions},
+    },
     plan::order,
     setting::family_of,
 };
@@ -54,8 +57,9 @@ impl Run {
         if way.pass == 0 {
             self.name_strangers(&way, &values);
         }
+        // What a reboot has put back by itself, or to something else, is compared and not written.
         let left_alone =
-            |name: &Name| self.rebooted && self.foreign.iter().any(|f| f.name == *name);
+            |name: &Name| self.rebooted && name.setting().persistence == Persistence::Volatile;
         let open: Vec<&ReadBack> =
             way.results.iter().filter(|b| !b.holds() && !left_alone(&b.name)).collect();
         if open.is_empty() {
@@ -129,12 +133,15 @@ impl Run {
             Goal::Stage(stage) => self.after_put_back(stage, way.results),
             Goal::Everything => {
                 let end = self.end(RunState::Reverted, &way.why);
-                let fact = Fact::Reverted {
-                    why: way.why.clone(),
-                    proof: way.results,
-                    foreign: self.foreign.clone(),
-                };
-                self.close(fact, end)
+                // The proof in as many entries as it needs; the last one closes the run.
+                let mut parts = portions(way.results);
+                let proof = parts.pop().unwrap_or_default();
+                let mut facts: Vec<Fact> =
+                    parts.into_iter().map(|results| Fact::Restored { results }).collect();
+                let named = portions(self.foreign.clone());
+                facts.extend(named.into_iter().map(|changes| Fact::ForeignChange { changes }));
+                facts.push(Fact::Reverted { why: way.why.clone(), proof, foreign: Vec::new() });
+                self.close_with(facts, end)
             }
         }
     }
@@ -158,7 +165,12 @@ impl Run {
         }
         let mut end: End = self.end(RunState::Stuck, &why);
         end.by_hand.clone_from(&by_hand);
-        self.close(Fact::Stuck { why, left, by_hand }, end)
+        let mut parts = portions(left);
+        let left = parts.pop().unwrap_or_default();
+        let mut facts: Vec<Fact> =
+            parts.into_iter().map(|results| Fact::Restored { results }).collect();
+        facts.push(Fact::Stuck { why, left, by_hand });
+        self.close_with(facts, end)
     }
 
     /// Begins to put one stage back; the run goes on afterwards.

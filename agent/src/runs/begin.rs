@@ -53,7 +53,7 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
         let words = format!("playbook {} is not for {}: {why}", request.playbook.name, request.nic);
         Declined::new(Exit::Wrong, "applies-to", words)
     })?;
-    permitted(&request.playbook)?;
+    permitted(&request.playbook, &subject.driver)?;
     let facts = gather::facts(host, &inventory, subject, &request.playbook)?;
     let plan =
         Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
@@ -61,18 +61,39 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
                 Declined::new(Exit::Wrong, "no-step-applies", e.to_string())
             }
         })?;
+    let mut facts = facts;
+    facts.warnings = warnings(host, &plan);
     let refusals = refusals(host, &facts.nic, &plan, request)?;
     Ok(Prepared { plan, facts, refusals })
 }
 
 /// Kernel parameters that a playbook may not set, whatever the NIC.
-fn permitted(playbook: &Playbook) -> Result<(), Declined> {
+fn permitted(playbook: &Playbook, driver: &str) -> Result<(), Declined> {
     let names = playbook.stages.iter().flat_map(|stage| &stage.settings).map(|(name, _)| name);
-    for name in names.filter(|name| name.family() == "sysctl") {
-        policy::sysctl::permit(name.rest(), &[])
-            .map_err(|refusal| Declined::new(Exit::Refused, refusal.rule, refusal.to_string()))?;
+    for name in names {
+        if name.family() == "sysctl" {
+            policy::sysctl::permit(name.rest(), &[]).map_err(|refusal| {
+                Declined::new(Exit::Refused, refusal.rule, refusal.to_string())
+            })?;
+        }
+        let module = name.rest().split('.').next().unwrap_or_default();
+        if name.family() == "module-param" && module != driver {
+            let why = format!("{name} is no parameter of this NIC's driver ({driver})");
+            return Err(Declined::new(Exit::Refused, "module-param", why));
+        }
     }
     Ok(())
+}
+
+/// What an operator should know before, and nothing forbids.
+fn warnings(host: &dyn Host, plan: &Plan) -> Vec<String> {
+    let steers = plan.written().iter().any(|name| name.family() == "irq");
+    if steers && crate::settings::irq::irqbalance_running(host) {
+        let words = "irqbalance is running and will move the interrupts again; the run would notice \
+                     it as somebody else's hand: stop it first";
+        return vec![words.to_owned()];
+    }
+    Vec::new()
 }
 
 /// Who else needs this NIC: nobody knows is no permission.
@@ -112,6 +133,9 @@ pub fn apply(desk: &Desk, request: &Apply, meter: &mut dyn Meter) -> Result<Outc
         return Ok(Outcome::AlreadyRight(Box::new(prepared.plan)));
     }
     owned_by_another(desk, plan)?;
+    for warning in &prepared.facts.warnings {
+        (desk.tell)(&Telling::Note(warning.clone()));
+    }
     let begun = begin(desk, &prepared, &digest)?;
     if let Some(refusal) = prepared.refusals.first() {
         let (rule, why) = (refusal.rule.to_owned(), refusal.to_string());
@@ -175,6 +199,7 @@ fn drive(
         id: begun.id.clone(),
         epoch: desk.epoch,
         seq,
+        lost_count: false,
         stop: desk.stop,
         tell: desk.tell,
         bench: Some(bench),
@@ -239,11 +264,26 @@ fn undo_script(id: &str, plan: &Plan, nic: &Nic) -> String {
             lines.extend(family.by_hand(nic, &step.batch));
         }
     }
+    let in_revert = |name: &playbooks::Name| {
+        plan.revert.iter().flat_map(|step| &step.batch).any(|change| change.name == *name)
+    };
+    let disturbed = plan.snapshot.iter().filter(|kept| !in_revert(&kept.name));
+    let mut disturbed = disturbed.peekable();
+    if disturbed.peek().is_some() {
+        lines.push("# What the lines above, or the run, may have changed besides:".to_owned());
+    }
+    for kept in disturbed {
+        let (from, to) = (kept.original.clone(), kept.original.clone());
+        let change = crate::setting::Change { name: kept.name.clone(), from, to };
+        if let Ok(family) = crate::setting::family_of(&kept.name) {
+            lines.extend(family.by_hand(nic, &[change]));
+        }
+    }
     lines.push(String::new());
     lines.join("\n")
 }
 
 /// The NIC of a run, found again by what it is.
-pub(super) fn nic_of(host: &dyn Host, id: &crate::host::NicId) -> Option<Nic> {
-    nic::all(host).ok()?.into_iter().find(|nic| nic.id == *id)
+pub(super) fn nic_of(host: &dyn Host, id: &crate::host::NicId) -> Result<Option<Nic>> {
+    Ok(nic::all(host)?.into_iter().find(|nic| nic.id == *id))
 }

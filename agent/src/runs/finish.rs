@@ -4,27 +4,42 @@ use super::{Declined, Desk, Exit, begin};
 use crate::{
     engine::{Engine, gather},
     fault::{Fault, Kind, Result},
+    host::Nic,
     log::{Fact, RunRecord, RunState, fact::Foreign},
     run::{Event, Run},
-    setting::family_of,
 };
 
 /// Finishes every unfinished run, newest first. The records of those that were open.
+///
+/// A run that cannot be finished from here (it is another network namespace's) stays as it is and
+/// keeps the others from nothing; the first such is the error when all have been tried.
 pub fn recover(desk: &Desk) -> Result<Vec<RunRecord>, Declined> {
+    let (finished, open) = finish_all(desk)?;
+    match open.into_iter().next() {
+        Some(declined) => Err(declined),
+        None => Ok(finished),
+    }
+}
+
+fn finish_all(desk: &Desk) -> Result<(Vec<RunRecord>, Vec<Declined>), Declined> {
     let history = desk.history()?;
-    let mut finished = Vec::new();
+    let (mut finished, mut open) = (Vec::new(), Vec::new());
     for run in history.runs.iter().rev().filter(|run| run.unfinished()) {
         let why = format!("recovered: the process that ran {} ended before the run did", run.id);
-        finished.push(put_back(desk, run, &why)?);
+        match put_back(desk, run, &why) {
+            Ok(record) => finished.push(record),
+            Err(declined) => open.push(declined),
+        }
     }
-    Ok(finished)
+    Ok((finished, open))
 }
 
 /// Before anything new: what is unfinished is finished. A run that stays stuck keeps only its keys.
 pub(super) fn recover_all(desk: &Desk) -> Result<(), Declined> {
-    for run in recover(desk)? {
-        (desk.tell)(&crate::engine::Telling::Note(format!("run {}: {}", run.id, run.why)));
-    }
+    let (finished, open) = finish_all(desk)?;
+    let note = |words: String| (desk.tell)(&crate::engine::Telling::Note(words));
+    finished.iter().for_each(|run| note(format!("run {}: {}", run.id, run.why)));
+    open.iter().for_each(|declined| note(format!("still open: {declined}")));
     Ok(())
 }
 
@@ -32,7 +47,13 @@ pub(super) fn recover_all(desk: &Desk) -> Result<(), Declined> {
 pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
     recover_all(desk)?;
     let history = desk.history()?;
-    let run = history.find(wanted).map_err(|why| Declined::new(Exit::Wrong, "run", why))?;
+    let run = match wanted {
+        "last" => history.runs.iter().rfind(|run| run.state == RunState::Committed),
+        _ => Some(history.find(wanted).map_err(|why| Declined::new(Exit::Wrong, "run", why))?),
+    };
+    let Some(run) = run else {
+        return Err(Declined::new(Exit::Wrong, "run", "no run is committed: nothing to put back"));
+    };
     match run.state {
         RunState::Committed => {}
         RunState::Reverted | RunState::Refused => return Ok(run.clone()),
@@ -41,11 +62,13 @@ pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
             return Err(Declined::new(Exit::Stuck, "unfinished", why));
         }
     }
-    for name in run.changed() {
-        let key = run.key(name);
-        if let Some(owner) = history.owner(&key)
-            && owner.id != run.id
-        {
+    let later = history.runs.iter().skip_while(|other| other.id != run.id).skip(1);
+    let later: Vec<&RunRecord> = later.filter(|r| r.state == RunState::Committed).collect();
+    // What this run disturbed it would put back, too: that may be somebody's by now.
+    for kept in &run.originals {
+        let (name, key) = (&kept.name, run.key(&kept.name));
+        let owns = |other: &&&RunRecord| other.changed().any(|name| other.key(name) == key);
+        if let Some(owner) = later.iter().rev().find(owns) {
             let why =
                 format!("{name} now belongs to the later run {}; revert that first", owner.id);
             return Err(Declined::new(Exit::Refused, "owner", why));
@@ -64,10 +87,13 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
     let now = desk.host.now();
     let began = record.entries.first().map(|entry| entry.at.boot_id.clone());
     let rebooted = began.is_some_and(|boot| boot != now.boot_id);
-    let Some(nic) = begin::nic_of(desk.host, &record.nic) else {
-        return nic_gone(desk, record, rebooted);
-    };
     let here = gather::netns(desk.host);
+    let nic = match begin::nic_of(desk.host, &record.nic)? {
+        Some(nic) => nic,
+        // Its namespace's and its host's settings are put back even so; what it held itself stays open.
+        None if here == record.netns && !rebooted => absent(record),
+        None => return nic_gone(desk, record, rebooted),
+    };
     if here != record.netns && !rebooted {
         let words = format!(
             "run {} changed network namespace {}, this is {here}; run it there (`ip netns exec`)",
@@ -82,6 +108,7 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
         id: record.id.clone(),
         epoch: desk.epoch,
         seq: desk.store.entries()?.len() as u64,
+        lost_count: false,
         stop: &stopless,
         tell: desk.tell,
         bench: None,
@@ -94,31 +121,25 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
     Ok(desk.told(record.clone(), &end))
 }
 
-/// The NIC is not there. After a reboot its volatile settings are gone with it; without one, what it
-/// holds cannot be seen, and that is said, not guessed.
+/// The NIC is not there. After a reboot its volatile settings are gone with it. In another network
+/// namespace it cannot be seen from here.
 fn nic_gone(desk: &Desk, record: &RunRecord, rebooted: bool) -> Result<RunRecord, Declined> {
-    let here = gather::netns(desk.host);
-    let (fact, why) = if rebooted {
-        let why = format!("{} is gone since the reboot, its volatile settings with it", record.nic);
-        let foreign: Vec<Foreign> = Vec::new();
-        (Fact::Reverted { why: why.clone(), proof: Vec::new(), foreign }, why)
-    } else if here != record.netns {
+    if !rebooted {
+        let here = gather::netns(desk.host);
         let act = format!("find {} of run {}", record.nic, record.id);
         let cause = format!("it is in network namespace {}, this is {here}", record.netns);
         return Err(Fault::new(Kind::Gone, act, cause).into());
-    } else {
-        let why = format!("{} is not there: whether it is as it was cannot be seen", record.nic);
-        (Fact::Stuck { why: why.clone(), left: Vec::new(), by_hand: by_hand(record) }, why)
-    };
-    desk.say(Some(&record.id), vec![fact])?;
+    }
+    let why = format!("{} is gone since the reboot, its volatile settings with it", record.nic);
+    let foreign: Vec<Foreign> = Vec::new();
+    desk.say(Some(&record.id), vec![Fact::Reverted { why, proof: Vec::new(), foreign }])?;
     desk.store.sync()?;
-    let mut told = desk.history()?.find(&record.id).cloned().unwrap_or_else(|_| record.clone());
-    told.why = why;
-    Ok(told)
+    Ok(desk.history()?.find(&record.id).cloned().unwrap_or_else(|_| record.clone()))
 }
 
-fn by_hand(record: &RunRecord) -> Vec<String> {
-    let nic = crate::host::Nic {
+/// The NIC as the run knew it, for what does not need it to be there.
+fn absent(record: &RunRecord) -> Nic {
+    Nic {
         id: record.nic.clone(),
         name: record.nic_name.clone(),
         ifindex: 0,
@@ -126,15 +147,5 @@ fn by_hand(record: &RunRecord) -> Vec<String> {
         kernel_base: None,
         pci: None,
         numa: None,
-    };
-    let mut lines = Vec::new();
-    for kept in &record.originals {
-        let from = record.written.get(&kept.name).unwrap_or(&kept.original).clone();
-        let to = kept.original.clone();
-        let change = crate::setting::Change { name: kept.name.clone(), from, to };
-        if let Ok(family) = family_of(&kept.name) {
-            lines.extend(family.by_hand(&nic, &[change]));
-        }
     }
-    lines
 }

@@ -48,5 +48,6 @@ pub(super) static COALESCE: Tunable = Tunable {
         Row::number("coalesce.rx-cqe-frames", "rx-cqe-frames", 31),
         Row::number("coalesce.rx-cqe-nsecs", "rx-cqe-nsecs", 32),
     ],
-    first: &[("mlx5_core", AHEAD), ("bnxt_en", AHEAD)],
+    // ice and iavf refuse an interval together with moderation that is, or goes, on (EINVAL).
+    first: &[("mlx5_core", AHEAD), ("bnxt_en", AHEAD), ("ice", AHEAD), ("iavf", AHEAD)],
 };

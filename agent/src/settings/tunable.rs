@@ -180,8 +180,13 @@ impl Family for Tunable {
         let alone = |change: &Change| {
             first.is_some_and(|(_, settings)| settings.contains(&change.name.as_str()))
         };
-        let (ahead, rest): (Vec<Change>, Vec<Change>) = changes.into_iter().partition(alone);
-        [ahead, rest].into_iter().filter(|batch| !batch.is_empty()).collect()
+        // Moderation goes off before the interval is set, and on again after it.
+        let goes_on = |change: &Change| {
+            change.name.as_str().starts_with("coalesce.adaptive-") && change.to == Value::Bool(true)
+        };
+        let (alone, rest): (Vec<Change>, Vec<Change>) = changes.into_iter().partition(alone);
+        let (last, ahead): (Vec<Change>, Vec<Change>) = alone.into_iter().partition(goes_on);
+        [ahead, rest, last].into_iter().filter(|batch| !batch.is_empty()).collect()
     }
 
     fn write(&self, host: &dyn Host, nic: &Nic, batch: &[Change]) -> Result<()> {

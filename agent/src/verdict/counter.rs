@@ -117,6 +117,7 @@ pub(super) fn slowest(sides: &Sides) -> Estimate {
         visible: level::QUANTILE_VISIBLE_MAX,
         visible_max: level::QUANTILE_VISIBLE_MAX,
         noise: if blocks <= BLOCKS_BY_CHANCE { effect.max(0.0) } else { 0.0 },
+        jumped: false,
         absolute: base == 0,
         missing: None,
     }

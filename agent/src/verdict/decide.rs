@@ -146,7 +146,10 @@ fn unchanged(estimate: &Estimate, leniency: Leniency) -> bool {
     match leniency {
         Leniency::None => false,
         Leniency::Noise => quiet && resolved,
-        Leniency::Shares => quiet && (resolved || estimate.effect <= level::UNRESOLVED_WORSE),
+        Leniency::Shares => {
+            let explained = estimate.jumped || estimate.effect <= level::UNRESOLVED_WORSE;
+            quiet && (resolved || explained)
+        }
     }
 }
 

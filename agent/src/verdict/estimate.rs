@@ -23,6 +23,9 @@ pub(super) struct Estimate {
     pub(super) visible_max: f64,
     /// The largest effect that two windows of an unchanged machine show.
     pub(super) noise: f64,
+    /// The candidate's value is a slow packet's, but no slower than the baseline's own may be: a quantile
+    /// that jumped over the edge between ordinary and slow packets, where shares of them tell more.
+    pub(super) jumped: bool,
     /// The baseline is 0, so that effects are differences in the metric's unit.
     pub(super) absolute: bool,
     /// What the windows lack to judge this metric.
@@ -43,6 +46,7 @@ impl Estimate {
             visible: f64::MAX,
             visible_max: 0.0,
             noise: 0.0,
+            jumped: false,
             absolute: false,
             missing: Some(why),
         }

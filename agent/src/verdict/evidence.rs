@@ -110,7 +110,7 @@ pub(super) struct Scene<'a> {
     counted: Counted<'a>,
     storm_period_ns: Option<u64>,
     /// Why nothing can be concluded on any metric.
-    unfit: Option<String>,
+    pub(super) unfit: Option<String>,
     pub(super) cut_short: Option<String>,
     pub(super) notes: Vec<String>,
 }
@@ -128,7 +128,10 @@ impl Scene<'_> {
             Metric::LossRatio => share::loss(sides, control, z),
             Metric::StormRate => match &self.storms {
                 Some(storms) => storms.estimate(z),
-                None => Estimate::missing(sides, "no median to be slow against".to_owned()),
+                None => Estimate::missing(
+                    sides,
+                    "no median to be slow against, or no time between samples".to_owned(),
+                ),
             },
             Metric::TcpRetransmitRatio
             | Metric::Drops

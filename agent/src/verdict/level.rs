@@ -32,7 +32,8 @@ pub(super) const QUANTILE_VISIBLE_MAX: f64 = 9.0;
 /// Nor is a share of packets that cannot be told from itself plus this much.
 pub(super) const SHARE_VISIBLE_MAX: f64 = 0.01;
 
-/// A quantile that is not resolved passes on the word of the shares only if it did not double.
+/// A quantile that is not resolved passes on the word of the shares only if it did not double, or
+/// jumped over the edge between ordinary and slow packets.
 pub(super) const UNRESOLVED_WORSE: f64 = 1.0;
 
 /// Tail samples that both windows together must be expected to hold.

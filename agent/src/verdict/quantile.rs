@@ -10,7 +10,7 @@ use playbooks::metric::Quantile;
 use super::{
     arm::{Arm, Ranked},
     estimate::Estimate,
-    level,
+    level, share,
     sides::{Column, Sides},
 };
 
@@ -46,6 +46,7 @@ pub(super) fn estimate(
     };
     let mut estimate = pair.estimate(z);
     estimate.missing = pair.missing(quantile);
+    estimate.jumped = share::slow_from(sides).is_some_and(|slow| pair.jumped(slow));
     if let Some(control) = control.and_then(|control| Pair::new(control, quantile, z)) {
         pair.less(&control, &mut estimate, z);
         estimate.missing = estimate.missing.or_else(|| control.missing(quantile));
@@ -122,6 +123,7 @@ impl<'a> Pair<'a> {
             visible: self.noise(z + level::NOISE),
             visible_max: level::QUANTILE_VISIBLE_MAX,
             noise: self.noise(level::NOISE),
+            jumped: false,
             absolute: base == 0,
             missing: None,
         }
@@ -160,6 +162,13 @@ impl<'a> Pair<'a> {
         let base = &self.baseline;
         let scale = (base.count as f64 / self.candidate.count.max(1) as f64).sqrt();
         worst(|a, b| relative(base.upper(z * a * scale), base.lower(z * b)))
+    }
+
+    /// Whether the candidate's quantile is a slow packet's, and one that the baseline's might be, too.
+    fn jumped(&self, slow: u64) -> bool {
+        let (base, cand) = (&self.baseline, &self.candidate);
+        let spread = (1.0 + base.count as f64 / cand.count.max(1) as f64).sqrt();
+        cand.point > slow && cand.point <= base.upper(level::NOISE * spread)
     }
 
     /// What this pair of windows lacks to say anything on the quantile.

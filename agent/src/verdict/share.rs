@@ -116,6 +116,7 @@ impl Difference {
             visible: (z + level::NOISE) * self.unchanged([base, base]) * scale,
             visible_max: (level::SHARE_VISIBLE_MAX * scale).max(level::QUANTILE_VISIBLE_MAX),
             noise: noise * scale,
+            jumped: false,
             absolute,
             missing: None,
         }

@@ -109,7 +109,7 @@ impl Seen {
             for (at, &count) in counts.iter().enumerate() {
                 let is_hot = f64::from(count) >= hot;
                 if is_hot && quiet > LULL {
-                    begins.push(before.saturating_add(at as u64 * stretch));
+                    begins.push(before.saturating_add((at as u64).saturating_mul(stretch)));
                 }
                 quiet = if is_hot { 0 } else { quiet.saturating_add(1) };
                 hot_stretches += usize::from(is_hot);

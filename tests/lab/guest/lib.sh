@@ -91,7 +91,7 @@ same_as() {
 # needs_nicmend: the binary is there and can apply.
 needs_nicmend() {
     [[ -x $nicmend ]] || skip "$nicmend is not built"
-    "$nicmend" apply --help 2>&1 | grep -q -e --peer || skip "$nicmend cannot apply"
+    "$nicmend" apply --help 2>&1 | grep -e --peer > /dev/null || skip "$nicmend cannot apply"
 }
 
 # reflector: a peer for the probe, on the port that --peer defaults to.
@@ -100,7 +100,7 @@ reflector() {
     until_ok 20 listens
 }
 
-listens() { in_peer ss -Hlun "sport = :862" | grep -q .; }
+listens() { in_peer ss -Hlun "sport = :862" | grep . > /dev/null; }
 
 # apply PLAYBOOK [ARGUMENT…]: one run; its exit code in `code`, its JSON in $OUT/run.json.
 apply() {
@@ -113,7 +113,7 @@ apply() {
 }
 
 # state_of: the state the run's JSON claims.
-state_of() { grep -oE '"state": ?"[a-z]+"' "$OUT/run.json" | head -n 1 | grep -oE '[a-z]+"$' | tr -d '"'; }
+state_of() { grep -oE '"state": ?"[a-z]+"' "$OUT/run.json" | sed -n 1p | grep -oE '[a-z]+"$' | tr -d '"'; }
 
 # slow_path TIME: a detour that takes TIME, for packets that arrive on the NIC; nothing takes it yet.
 slow_path() {

@@ -91,8 +91,8 @@ impl Line<'_> {
                 }
                 self.end(now, "refused", why);
             }
-            Fact::Opened { .. }
-            | Fact::Mended { .. }
+            Fact::Mended { .. }
+            | Fact::Disturbed { .. }
             | Fact::Frozen { .. }
             | Fact::Thawed { .. } => {}
         }

@@ -1,0 +1,246 @@
+//! What the commands promise, on a real link: exit codes, refusals, stops, and that nothing is left.
+
+#![allow(clippy::disallowed_methods)] // a test works on the machine itself
+
+#[path = "run/exchange.rs"]
+mod exchange;
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+
+use exchange::{Exchange, FAR, NIC, finished, signal};
+
+/// Runs measure latency: one at a time.
+static QUIET: Mutex<()> = Mutex::new(());
+
+fn quiet() -> MutexGuard<'static, ()> {
+    QUIET.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const HELPS: &str =
+    "feature.rx-gro: true, link.tx-queue-len: 500, sysctl.net.ipv4.tcp_autocorking: 0";
+const HURTS: &str = "feature.rx-gro: true, feature.rx-gro-list: true, napi.defer-hard-irqs: 100, \
+                     napi.gro-flush-timeout: 2000000";
+
+fn yaml(settings: &str, window: &str, worse: &str) -> String {
+    format!(
+        "apiVersion: nicmend/v1\nkind: Playbook\n\
+         metadata: {{ name: kernel-run, version: 1.0.0, summary: A few settings }}\n\
+         stages:\n  - name: all\n    settings: {{ {settings} }}\n\
+         guardrails: {{ latency.p50: {{ no-worse-than: {worse} }} }}\n\
+         verify: {{ transport: udp, settle: 2s, window: {window}, rate: 1000, payload: 64 }}\n"
+    )
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("an exit code")
+}
+
+fn said(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(output)))
+}
+
+/// Starts a run and follows it until its second window begins: everything is written by then.
+/// The pipe of its progress is handed back, so that the run does not lose it.
+fn until_stage(exchange: &Exchange, playbook: &str) -> (Child, impl Sized + use<>) {
+    let mut child = exchange.apply(playbook).spawn().expect("start nicmend");
+    let mut lines = BufReader::new(child.stderr.take().expect("its progress")).lines();
+    let mut told = String::new();
+    while !told.starts_with("measure   stage 1") {
+        told = lines.next().expect("more progress").expect("text");
+    }
+    (child, lines)
+}
+
+#[test]
+fn a_commit_stays_and_is_put_back_on_request() {
+    let test = "a_commit_stays_and_is_put_back_on_request";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("helps", &yaml(HELPS, "300ms", "2000%"));
+    let output = finished(exchange.apply(&playbook).spawn().unwrap());
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(json(&output)["state"], "committed");
+    assert_ne!(exchange.witness(), before);
+    let again = finished(exchange.apply(&playbook).spawn().unwrap());
+    assert_eq!(code(&again), 0, "already right: {}", said(&again));
+    // A later run takes a key over: the earlier may not trample it.
+    let later = exchange.playbook("later", &yaml("link.tx-queue-len: 600", "300ms", "2000%"));
+    let first = json(&output)["id"].as_str().unwrap().to_owned();
+    assert_eq!(code(&finished(exchange.apply(&later).spawn().unwrap())), 0);
+    let refused = exchange.done(&["revert", &first]);
+    assert_eq!(code(&refused), 4, "{}", said(&refused));
+    assert_eq!(code(&exchange.done(&["revert", "last"])), 0);
+    assert_eq!(code(&exchange.done(&["revert", &first])), 0);
+    assert_eq!(exchange.witness(), before);
+}
+
+#[test]
+fn a_change_that_hurts_is_put_back() {
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new("a_change_that_hurts_is_put_back"))
+    else {
+        return;
+    };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("hurts", &yaml(HURTS, "2s", "5%"));
+    let output = finished(exchange.apply(&playbook).spawn().unwrap());
+    assert_eq!(code(&output), 3, "{}", said(&output));
+    assert_eq!(json(&output)["state"], "reverted");
+    assert_eq!(exchange.witness(), before);
+}
+
+#[test]
+fn ctrl_c_and_abort_put_back() {
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new("ctrl_c_and_abort_put_back")) else {
+        return;
+    };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("long", &yaml(HELPS, "3s", "2000%"));
+    let (child, _progress) = until_stage(&exchange, &playbook);
+    assert_ne!(exchange.witness(), before);
+    signal(&child, Signal::SIGINT);
+    let output = finished(child);
+    assert_eq!(code(&output), 3, "{}", said(&output));
+    assert_eq!(exchange.witness(), before, "after Ctrl-C");
+    let (child, _progress) = until_stage(&exchange, &playbook);
+    let second = finished(exchange.apply(&playbook).spawn().unwrap());
+    assert_eq!(code(&second), 4, "{}", said(&second));
+    assert!(said(&second).contains(&child.id().to_string()), "{}", said(&second));
+    let aborted = exchange.done(&["abort", "last"]);
+    assert_eq!(code(&aborted), 0, "{}", said(&aborted));
+    assert_eq!(code(&finished(child)), 3);
+    assert_eq!(exchange.witness(), before, "after abort");
+}
+
+#[test]
+fn a_lost_terminal_changes_nothing() {
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new("a_lost_terminal_changes_nothing"))
+    else {
+        return;
+    };
+    let playbook = exchange.playbook("helps", &yaml(HELPS, "1s", "2000%"));
+    let (mut child, progress) = until_stage(&exchange, &playbook);
+    drop((child.stdout.take(), progress));
+    signal(&child, Signal::SIGHUP);
+    let output = finished(child);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(json(&exchange.done(&["runs", "last", "--json"]))["state"], "committed");
+}
+
+#[test]
+fn somebody_elses_hand_is_named_and_everything_put_back() {
+    let test = "somebody_elses_hand_is_named_and_everything_put_back";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("long", &yaml(HELPS, "3s", "2000%"));
+    let (child, _progress) = until_stage(&exchange, &playbook);
+    exchange.netns.run("ethtool", &["-K", NIC, "gro", "off"]);
+    let output = finished(child);
+    assert_eq!(code(&output), 3, "{}", said(&output));
+    assert_eq!(json(&output)["foreign"][0]["name"], "feature.rx-gro", "{}", said(&output));
+    assert_eq!(exchange.witness(), before);
+}
+
+#[test]
+fn wrong_requests_and_refusals_touch_nothing() {
+    let test = "wrong_requests_and_refusals_touch_nothing";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let good = exchange.playbook("good", &yaml(HELPS, "300ms", "2000%"));
+    let unknown = exchange.done(&["apply", &good, "--nic", "nosuch0", "--peer", FAR]);
+    assert_eq!(code(&unknown), 2, "{}", said(&unknown));
+    let bad = exchange.playbook("bad", &yaml("ring.rz: 1", "300ms", "5%"));
+    let output = finished(exchange.apply(&bad).spawn().unwrap());
+    assert_eq!(code(&output), 2, "{}", said(&output));
+    assert!(said(&output).contains(&format!("{bad}:6:17")), "{}", said(&output));
+    assert_eq!(code(&exchange.done(&["freeze", "--why", "a test"])), 0);
+    assert_eq!(code(&finished(exchange.apply(&good).spawn().unwrap())), 4, "frozen");
+    assert_eq!(code(&exchange.done(&["thaw"])), 0);
+    let plan = ["plan", &good, "--nic", NIC, "--peer", FAR, "--json"];
+    let digest = json(&exchange.done(&plan))["digest"].as_str().unwrap().to_owned();
+    assert_eq!(json(&exchange.done(&plan))["digest"], digest.as_str());
+    exchange.netns.run("ip", &["link", "set", NIC, "txqueuelen", "900"]);
+    let stale = exchange.done(&["apply", "--plan", &digest]);
+    assert_eq!(code(&stale), 4, "{}", said(&stale));
+    exchange.netns.run("ip", &["link", "set", NIC, "txqueuelen", "1000"]);
+    assert_eq!(exchange.witness(), before);
+    let output = exchange.done(&["apply", "--plan", &digest]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+}
+
+#[test]
+fn a_dead_reflector_is_refused_and_a_dying_one_reverts() {
+    let test = "a_dead_reflector_is_refused_and_a_dying_one_reverts";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("long", &yaml(HELPS, "2s", "2000%"));
+    let (child, _progress) = until_stage(&exchange, &playbook);
+    // Stopped, not killed: its namespace holds the far end of the link.
+    signal(&exchange.reflector, Signal::SIGSTOP);
+    let output = finished(child);
+    assert_eq!(code(&output), 3, "{}", said(&output));
+    assert_eq!(json(&exchange.done(&["runs", "last", "--json"]))["state"], "reverted");
+    assert_eq!(exchange.witness(), before);
+    let output = finished(exchange.apply(&playbook).spawn().unwrap());
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    assert!(!said(&output).contains("write "), "{}", said(&output));
+    assert_eq!(exchange.witness(), before);
+}
+
+#[test]
+fn the_undo_script_works_without_nicmend() {
+    let test = "the_undo_script_works_without_nicmend";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("long", &yaml(HELPS, "3s", "2000%"));
+    let (mut child, _progress) = until_stage(&exchange, &playbook);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_ne!(exchange.witness(), before);
+    let run = json(&exchange.done(&["runs", "last", "--json"]));
+    let folder = exchange.state().join("runs").join(run["id"].as_str().unwrap());
+    exchange.netns.run("sh", &["-e", &folder.join("undo.sh").display().to_string()]);
+    assert_eq!(exchange.witness(), before);
+    assert_eq!(code(&exchange.done(&["recover"])), 0);
+    assert_eq!(exchange.witness(), before);
+}
+
+#[test]
+fn a_link_that_is_deleted_ends_the_run() {
+    let test = "a_link_that_is_deleted_ends_the_run";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let playbook = exchange.playbook("long", &yaml(HELPS, "3s", "2000%"));
+    let (child, _progress) = until_stage(&exchange, &playbook);
+    exchange.netns.run("ip", &["link", "del", NIC]);
+    std::thread::sleep(Duration::from_millis(100));
+    let output = finished(child);
+    assert_eq!(code(&output), 5, "{}", said(&output));
+    let run = json(&output);
+    assert_eq!(run["state"], "stuck");
+    assert!(run["by_hand"].as_array().is_some_and(|lines| !lines.is_empty()), "{run}");
+}
+
+#[test]
+fn one_run_waits_for_another() {
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new("one_run_waits_for_another")) else {
+        return;
+    };
+    let playbook = exchange.playbook("helps", &yaml(HELPS, "500ms", "2000%"));
+    let first = exchange.apply(&playbook).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let mut second = exchange.apply(&playbook);
+    let output = finished(second.args(["--wait", "20s"]).spawn().unwrap());
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(code(&finished(first)), 0);
+}

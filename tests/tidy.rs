@@ -231,6 +231,22 @@ fn every_page_can_be_found() {
 }
 
 #[test]
+fn no_link_leads_nowhere() {
+    let root = root();
+    let mut offenders = Vec::new();
+    for path in files(&root.join("docs"), ".md").into_iter().chain([root.join("README.md")]) {
+        let text = read(&path);
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+            if !path.parent().unwrap_or(&root).join(target).exists() {
+                offenders.push(format!("{}: {target}", shown(&path, &root)));
+            }
+        }
+    }
+    none("links to files that are not there", &offenders);
+}
+
+#[test]
 fn every_dependency_says_what_it_is_for() {
     let root = root();
     let mut offenders = Vec::new();

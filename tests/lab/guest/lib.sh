@@ -115,13 +115,18 @@ apply() {
 # state_of: the state the run's JSON claims.
 state_of() { grep -oE '"state": ?"[a-z]+"' "$OUT/run.json" | sed -n 1p | grep -oE '[a-z]+"$' | tr -d '"'; }
 
-# slow_queue QUEUE TIME: what arrives on this one receive queue of the NIC waits for TIME. The filter
-# is a classic BPF program on the skb's queue_mapping (0 where none is recorded, else the queue + 1).
-slow_queue() {
-    modprobe ifb numifbs=1
+# slow_path TIME: a detour that takes TIME, for packets that arrive on the NIC; nothing takes it yet.
+slow_path() {
+    modprobe -a ifb sch_netem cls_bpf act_mirred
+    [[ -e /sys/class/net/ifb0 ]] || ip link add ifb0 type ifb
     ip link set ifb0 up
-    tc qdisc add dev ifb0 root netem delay "$2" limit 100000
+    tc qdisc add dev ifb0 root netem delay "$1" limit 100000
     tc qdisc add dev "$nic" clsact
+}
+
+# slow_queue QUEUE: from now on what arrives on this one receive queue takes the detour. The filter is a
+# classic BPF program on the skb's queue_mapping (0 where none is recorded, else the queue + 1).
+slow_queue() {
     # ld [queue_mapping]; jeq #QUEUE+1; ret 1; ret 0   (SKF_AD_OFF + SKF_AD_QUEUE = 0xfffff018)
     tc filter add dev "$nic" ingress protocol all bpf \
         bytecode "4,32 0 0 4294963224,21 0 1 $(($1 + 1)),6 0 0 1,6 0 0 0" \

@@ -47,7 +47,9 @@ fn log(common: &Common, fact: Fact) -> Result<(), crate::runs::Declined> {
     let disk = match Disk::open(&common.state_dir, crate::store::disk::Access::Write) {
         Ok(disk) => disk,
         Err(fault) if fault.kind == Kind::Busy => {
-            out::remark("note      a run is in flight: the freeze binds, the log will not show it");
+            out::remark(
+                "note      a run is in flight: this binds at once, but the log will not show it",
+            );
             return Ok(());
         }
         Err(fault) => return Err(fault.into()),

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use serde::Serialize;
 
 use super::Common;
-use crate::runs::Declined;
+use crate::runs::{Declined, Exit};
 
 /// A line for people (or the one JSON document) on stdout.
 pub(super) fn line(text: &str) {
@@ -41,7 +41,13 @@ pub(super) fn declined(common: &Common, declined: &Declined) {
             "exit": declined.exit as u8,
         }));
     }
-    remark(&format!("{}: {}", paint("31;1", "error"), declined.why));
+    let rule = match declined.exit {
+        Exit::Refused => format!(" (rule {})", declined.rule),
+        Exit::Done | Exit::Failed | Exit::Wrong | Exit::Reverted | Exit::Stuck => String::new(),
+    };
+    // A refusal by policy names its rule itself.
+    let rule = if declined.why.contains(&format!("(rule {})", declined.rule)) { "" } else { &rule };
+    remark(&format!("{}{rule}: {}", paint("31;1", "error"), declined.why));
 }
 
 /// Colours a word when stderr is a terminal and colour is wanted (NO_COLOR is honoured).

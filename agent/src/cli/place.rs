@@ -29,7 +29,12 @@ pub(super) fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> 
                 left = left.saturating_sub(pause);
             }
             Err(fault) if fault.kind == crate::fault::Kind::Busy => {
-                return Err(Declined::new(Exit::Refused, "one-writer", fault.to_string()));
+                let remedy = "`--wait 5m` waits for it, `nicmend abort last` puts it back";
+                return Err(Declined::new(
+                    Exit::Refused,
+                    "one-writer",
+                    format!("{fault}; {remedy}"),
+                ));
             }
             Err(fault) => return Err(fault.into()),
         }

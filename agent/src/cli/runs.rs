@@ -137,7 +137,7 @@ pub(super) fn report(common: &Common, args: &ReportArgs) -> Done {
         Some(file) => file.clone(),
         None => common.state_dir.join("runs").join(&run.id).join("report.html"),
     };
-    std::fs::write(&file, page).map_err(|e| {
+    write_private(&file, page.as_bytes()).map_err(|e| {
         Declined::new(Exit::Failed, "report", format!("write {}: {e}", file.display()))
     })?;
     if common.json {
@@ -148,13 +148,25 @@ pub(super) fn report(common: &Common, args: &ReportArgs) -> Done {
     Ok(Exit::Done)
 }
 
+/// A page tells what is in the log: for its owner's eyes, 0600.
+fn write_private(file: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(file)?.write_all(bytes)
+}
+
 pub(super) fn show_one(common: &Common, run: &RunRecord) {
     if common.json { out::json(&RunView::of(run)) } else { print(run) }
 }
 
 /// One run for people: what, how it ended and why, and what to do where something is left.
 pub(super) fn print(run: &RunRecord) {
-    out::line(&format!("{} {}: {}", state(run.state), run.id, run.why));
+    let why = match (run.state, run.why.as_str()) {
+        (RunState::Running, "") => "in flight; or interrupted, then `nicmend recover` finishes it",
+        (_, why) => why,
+    };
+    out::line(&format!("{} {}: {why}", state(run.state), run.id));
     out::line(&format!("  playbook  {} on {} ({})", run.playbook, run.nic_name, run.nic));
     for kept in &run.originals {
         let left = run.written.get(&kept.name).unwrap_or(&kept.original);
@@ -162,8 +174,20 @@ pub(super) fn print(run: &RunRecord) {
             out::line(&format!("  changed   {}: {} -> {left}", kept.name, kept.original));
         }
     }
+    for (stage, verdict) in &run.verdicts {
+        let named = |judged: &crate::verdict::Judged| {
+            judged.objective.is_some() || judged.guardrail.is_some()
+        };
+        for (metric, judged) in verdict.metrics.iter().filter(|(_, judged)| named(judged)) {
+            let (before, after) =
+                (figure(metric, judged.baseline), figure(metric, judged.candidate));
+            out::line(&format!("  stage {}   {metric}: {before} -> {after}", stage + 1));
+        }
+    }
     if run.state == RunState::Reverted {
-        let words = format!("{} keys read back equal to their originals", run.originals.len());
+        let keys = run.originals.len();
+        let plural = if keys == 1 { "key" } else { "keys" };
+        let words = format!("{keys} {plural} read back equal to the original");
         out::line(&format!("  put back  {words}"));
     }
     for foreign in &run.foreign {
@@ -175,6 +199,19 @@ pub(super) fn print(run: &RunRecord) {
     if !run.by_hand.is_empty() {
         out::line("  finish by hand:");
         run.by_hand.iter().for_each(|line| out::line(&format!("    {line}")));
+    }
+}
+
+/// A metric's value with its unit.
+fn figure(metric: &playbooks::Metric, value: f64) -> String {
+    use playbooks::Metric;
+    match metric {
+        Metric::LatencyQuantile(_) | Metric::LatencyMax => out::time(value),
+        Metric::SlowRatio | Metric::LossRatio | Metric::TcpRetransmitRatio => {
+            format!("{:.3} %", value * 100.0)
+        }
+        Metric::StormRate => format!("{value:.1} a minute"),
+        Metric::Drops | Metric::NicCounter(_) | Metric::SoftnetSqueezed => format!("{value:.0}"),
     }
 }
 

@@ -57,10 +57,8 @@ fn verdict(run: &Run, judgement: &Judgement) -> String {
         let note = text::words(note, text::SENTENCE_MAX);
         out.push_str(&format!("<p class=\"note\">{note}</p>\n"));
     }
-    let id = text::words(&run.id, text::NAME_MAX);
     out.push_str(&format!(
-        "<p class=\"note\">Seed {}. <code>nicmend judge {id}</code> computes this again from the \
-         evidence.</p>\n</section>\n",
+        "<p class=\"note\">Seed {}. The same samples and seed give the same verdict.</p>\n</section>\n",
         verdict.seed
     ));
     out

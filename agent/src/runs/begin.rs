@@ -258,6 +258,10 @@ fn undo_script(id: &str, plan: &Plan, nic: &Nic) -> String {
         format!("# Playbook {} {}.", plan.playbook.name, plan.playbook.version),
         "# Every line is what was configured before the run; `nicmend recover` does the same."
             .to_owned(),
+        format!(
+            "# To be run in network namespace net:[{}] (readlink /proc/self/ns/net).",
+            plan.host.netns
+        ),
     ];
     for step in &plan.revert {
         if let Some(family) = crate::setting::SETTINGS.iter().find(|f| f.name() == step.family) {

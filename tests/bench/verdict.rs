@@ -54,7 +54,7 @@ fn main() {
     println!("\n{pairs} pairs a row, {SAMPLES} samples a side; share of pairs in %");
     println!("{}", Row::HEAD);
     for subject in subjects().into_iter().filter(|s| s.name().contains(&only)) {
-        let key = format!("{:<44} {pairs:>5} ", subject.name());
+        let key = format!("{:<50} {pairs:>5} ", subject.name());
         let known = done.iter().flat_map(|text| text.lines()).find(|line| line.starts_with(&key));
         if let Some(line) = known {
             println!("{line}");
@@ -91,7 +91,7 @@ fn subjects() -> Vec<Subject> {
         Noise::ALL.map(|noise| Subject { noise, change: Change::None }).into();
     let mut add = |noise, change| all.push(Subject { noise, change });
     for noise in [Noise::Independent, Noise::Autoregressive, Noise::SlowLevel, Noise::Modulated] {
-        for metric in [P50, P99, P999] {
+        for metric in [P50, P99, P999, Metric::SlowRatio, Metric::LossRatio] {
             add(noise, Change::TwiceVisible(metric));
         }
     }
@@ -154,15 +154,26 @@ impl Subject {
             Change::TwiceVisible(metric) => {
                 let [baseline, candidate] = pair(self.noise, Planted::Nothing, SAMPLES, seed);
                 let verdict = judge(&baseline, &candidate, seed);
-                let by = 1.0 + 2.0 * verdict.metrics[metric].smallest_visible;
-                match metric {
-                    Metric::LatencyQuantile(Quantile(5000)) => Planted::Scale(by),
-                    Metric::LatencyQuantile(Quantile(9900)) => Planted::Tail { above: 0.98, by },
-                    _ => Planted::Tail { above: 0.998, by },
-                }
+                twice_visible(metric, &verdict.metrics[metric])
             }
         };
         pair(self.noise, planted, SAMPLES, seed)
+    }
+}
+
+/// What moves this metric by twice its smallest visible effect.
+fn twice_visible(metric: &Metric, unchanged: &Judged) -> Planted {
+    let by = 1.0 + 2.0 * unchanged.smallest_visible;
+    let share = match unchanged.baseline {
+        0.0 => 2.0 * unchanged.smallest_visible,
+        baseline => 2.0 * unchanged.smallest_visible * baseline,
+    };
+    match metric {
+        Metric::LatencyQuantile(Quantile(5000)) => Planted::Scale(by),
+        Metric::LatencyQuantile(Quantile(9900)) => Planted::Tail { above: 0.98, by },
+        Metric::LatencyQuantile(_) => Planted::Tail { above: 0.998, by },
+        Metric::LossRatio => Planted::LostAlone(share),
+        _ => Planted::Hundredfold(share),
     }
 }
 
@@ -187,7 +198,7 @@ struct Row {
 }
 
 impl Row {
-    const HEAD: &str = "trace                                        pairs    keep revert incon. | CI!=0 | early  at % | reverts: M-W    K-S thresh. | guardrails not held";
+    const HEAD: &str = "trace                                              pairs    keep revert incon. | CI!=0 | early  at % | reverts: M-W    K-S thresh. | guardrails not held";
 
     fn count(&mut self, subject: &Subject, seed: u64) {
         let [baseline, candidate] = subject.pair(seed);

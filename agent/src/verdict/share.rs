@@ -113,13 +113,21 @@ impl Difference {
             lower: (difference - z * error) * scale,
             upper: (difference + z * error) * scale,
             candidate_bounds: [(cand - z * self.errors[1]).max(0.0), cand + z * self.errors[1]],
-            visible: (z + level::NOISE) * self.unchanged([base, base]) * scale,
+            visible: self.visible(z + level::NOISE) * scale,
             visible_max: (level::SHARE_VISIBLE_MAX * scale).max(level::QUANTILE_VISIBLE_MAX),
             noise: noise * scale,
             jumped: false,
             absolute,
             missing: None,
         }
+    }
+
+    /// The difference that stands `z` standard errors clear of none, its own events' scatter included:
+    /// where the baseline has next to no events, that is most of it.
+    fn visible(&self, z: f64) -> f64 {
+        let none = self.unchanged([self.values[0]; 2]);
+        let own = z * z / self.exposure[1];
+        (own + (own * own + 4.0 * z * z * none * none).sqrt()) / 2.0
     }
 
     /// The standard error of the difference if the candidate were another window of the baseline:

@@ -105,12 +105,14 @@ impl Difference {
         let error = (self.errors[0] * self.errors[0] + self.errors[1] * self.errors[1]).sqrt();
         let difference = cand - base;
         let noise = level::NOISE * self.unchanged(self.values);
+        // Nothing gets better by more than all of it.
+        let least = if absolute { f64::MIN } else { -1.0 };
         Estimate {
             baseline: base,
             candidate: cand,
             n: self.n,
             effect: difference * scale,
-            lower: (difference - z * error) * scale,
+            lower: ((difference - z * error) * scale).max(least),
             upper: (difference + z * error) * scale,
             candidate_bounds: [(cand - z * self.errors[1]).max(0.0), cand + z * self.errors[1]],
             visible: self.visible(z + level::NOISE) * scale,

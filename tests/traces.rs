@@ -77,6 +77,8 @@ pub enum Planted {
     Step(f64),
     /// Packets lost in a row, so many times as often as every 8 s, 20 to 60 each.
     Lost(f64),
+    /// This share of packets, picked at random, lost.
+    LostAlone(f64),
     /// Packets later than 15 ms are as the background without storms.
     StormsGone,
 }
@@ -218,6 +220,11 @@ fn plant(samples: &mut [Sample], planted: Planted, chance: &mut Chance) {
             let to = at_quantile(samples, below);
             for sample in samples.iter_mut().filter(|s| s.latency_ns <= to) {
                 sample.latency_ns = nanoseconds(sample.latency_ns as f64 * by);
+            }
+        }
+        Planted::LostAlone(share) => {
+            for sample in samples.iter_mut().filter(|_| chance.uniform() < share) {
+                sample.latency_ns = Sample::LOST;
             }
         }
         Planted::Lost(often) => {

@@ -155,7 +155,7 @@ fn the_same_evidence_gives_the_same_verdict_bit_for_bit() {
     // them, and is then to be said in docs/verdict.md.
     assert_eq!(
         [digest(0, 0), digest(0, 1), digest(3_000, 0)],
-        ["cfdd2a8672d90e55", "02804a4f4d608c4d", "12d9c817d2dd37f1"]
+        ["c461e63d42625a95", "02c8cbbcdea4b330", "e9c431b9b34d4eb0"]
     );
 }
 

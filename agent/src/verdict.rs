@@ -2,10 +2,10 @@
 //! verdict, bit for bit, on any machine (only additions, multiplications, divisions and square roots,
 //! which IEEE 754 rounds alike everywhere).
 //!
-//! `docs/verdict.md` explains the method and what it cannot see. In reading order: [`arm`] cuts a
-//! window into blocks, [`long_run`] says how much their sums vary, [`sides`] puts two arms against each
-//! other, [`quantile`], [`share`], [`storm`] and [`counter`] estimate, [`decide`] holds the criteria
-//! against the estimates.
+//! `docs/verdict.md` explains the method and what it cannot see. In reading order: `arm` cuts a
+//! window into blocks, `long_run` says how much their sums vary, `sides` puts two arms against each
+//! other, `quantile`, `share`, `storm` and `counter` estimate, `decide` holds the criteria against the
+//! estimates; [`sequential`] calls regressions while a window still runs.
 
 mod arm;
 mod counter;
@@ -86,6 +86,7 @@ pub struct Judged {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Verdict {
+    /// Whether the guardrails let the change stay; [`Verdict::call`] asks for the objective, too.
     pub verdict: Call,
     /// Whether every objective is conclusively met (true where there is none).
     pub objective_met: bool,

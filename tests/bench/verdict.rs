@@ -12,7 +12,6 @@ use std::{
     process,
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::Instant,
 };
 
 use agent::{
@@ -50,11 +49,12 @@ fn main() {
         }
     }
     speed();
+    resolution();
     let done = resume.as_deref().map(|file| fs::read_to_string(file).unwrap_or_default());
     println!("\n{pairs} pairs a row, {SAMPLES} samples a side; share of pairs in %");
     println!("{}", Row::HEAD);
     for subject in subjects().into_iter().filter(|s| s.name().contains(&only)) {
-        let key = format!("{:<44} {pairs:>5} ", subject.name());
+        let key = format!("{:<50} {pairs:>5} ", subject.name());
         let known = done.iter().flat_map(|text| text.lines()).find(|line| line.starts_with(&key));
         if let Some(line) = known {
             println!("{line}");
@@ -91,7 +91,7 @@ fn subjects() -> Vec<Subject> {
         Noise::ALL.map(|noise| Subject { noise, change: Change::None }).into();
     let mut add = |noise, change| all.push(Subject { noise, change });
     for noise in [Noise::Independent, Noise::Autoregressive, Noise::SlowLevel, Noise::Modulated] {
-        for metric in [P50, P99, P999] {
+        for metric in [P50, P99, P999, Metric::SlowRatio, Metric::LossRatio] {
             add(noise, Change::TwiceVisible(metric));
         }
     }
@@ -154,15 +154,26 @@ impl Subject {
             Change::TwiceVisible(metric) => {
                 let [baseline, candidate] = pair(self.noise, Planted::Nothing, SAMPLES, seed);
                 let verdict = judge(&baseline, &candidate, seed);
-                let by = 1.0 + 2.0 * verdict.metrics[metric].smallest_visible;
-                match metric {
-                    Metric::LatencyQuantile(Quantile(5000)) => Planted::Scale(by),
-                    Metric::LatencyQuantile(Quantile(9900)) => Planted::Tail { above: 0.98, by },
-                    _ => Planted::Tail { above: 0.998, by },
-                }
+                twice_visible(metric, &verdict.metrics[metric])
             }
         };
         pair(self.noise, planted, SAMPLES, seed)
+    }
+}
+
+/// What moves this metric by twice its smallest visible effect.
+fn twice_visible(metric: &Metric, unchanged: &Judged) -> Planted {
+    let by = 1.0 + 2.0 * unchanged.smallest_visible;
+    let share = match unchanged.baseline {
+        0.0 => 2.0 * unchanged.smallest_visible,
+        baseline => 2.0 * unchanged.smallest_visible * baseline,
+    };
+    match metric {
+        Metric::LatencyQuantile(Quantile(5000)) => Planted::Scale(by),
+        Metric::LatencyQuantile(Quantile(9900)) => Planted::Tail { above: 0.98, by },
+        Metric::LatencyQuantile(_) => Planted::Tail { above: 0.998, by },
+        Metric::LossRatio => Planted::LostAlone(share),
+        _ => Planted::Hundredfold(share),
     }
 }
 
@@ -187,7 +198,7 @@ struct Row {
 }
 
 impl Row {
-    const HEAD: &str = "trace                                        pairs    keep revert incon. | CI!=0 | early  at % | reverts: M-W    K-S thresh. | guardrails not held";
+    const HEAD: &str = "trace                                              pairs    keep revert incon. | CI!=0 | early  at % | reverts: M-W    K-S thresh. | guardrails not held";
 
     fn count(&mut self, subject: &Subject, seed: u64) {
         let [baseline, candidate] = subject.pair(seed);
@@ -269,21 +280,65 @@ fn speed() {
     let _ = fs::remove_dir_all(&folder);
 }
 
+/// The smallest effect that windows of several lengths tell from none.
+fn resolution() {
+    let mut by = Criterions::default_guardrails();
+    // A tolerance finer than any window's resolution, so that it is the resolution that is said.
+    by.guardrails.values_mut().for_each(|criterion| criterion.no_worse_than = Some(1e-9));
+    println!(
+        "\nsmallest visible effect in % by samples a side (median of 9 pairs; n: not resolved)"
+    );
+    println!("{:<16} {:>9}  {:>8} {:>8} {:>8}", "trace", "samples", P50, P99, P999);
+    for noise in [Noise::Independent, Noise::Autoregressive, Noise::SlowLevel] {
+        for samples in [10_000, 60_000, 240_000, 1_000_000] {
+            let mut visible = [const { Vec::new() }; 3];
+            for seed in 0..9 {
+                let [baseline, candidate] = pair(noise, Planted::Nothing, samples, seed);
+                let verdict = judge_samples(&baseline, &candidate, &by, seed);
+                for (list, metric) in visible.iter_mut().zip([P50, P99, P999]) {
+                    let judged = &verdict.metrics[&metric];
+                    let few = judged.why.contains("tail samples");
+                    list.push(if few { f64::MAX } else { judged.smallest_visible });
+                }
+            }
+            let middle = visible.map(|mut list| {
+                list.sort_by(f64::total_cmp);
+                if list[4] > 9.0 { "n".to_owned() } else { format!("{:.1}", 100.0 * list[4]) }
+            });
+            let [p50, p99, p999] = middle;
+            println!("{:<16} {samples:>9}  {p50:>11} {p99:>11} {p999:>13}", format!("{noise:?}"));
+        }
+    }
+}
+
 /// The other process: reads, judges five times, says how long and how large.
 fn judge_once(files: &[String]) {
     let [baseline, candidate] = [&files[0], &files[1]].map(|file| {
         let bytes = fs::read(file).expect("the evidence");
         evidence::read(&bytes, file).expect("the evidence")
     });
+    // Processor time: the machine may be busy with other things.
     let mut times: Vec<f64> = (0..5)
         .map(|seed| {
-            let begin = Instant::now();
+            let begin = processor_ms();
             std::hint::black_box(judge(&baseline, &candidate, seed));
-            begin.elapsed().as_secs_f64() * 1e3
+            processor_ms() - begin
         })
         .collect();
     times.sort_by(f64::total_cmp);
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown");
-    println!("judged in {:.1} ms (median of 5), peak memory {}", times[2], peak.trim());
+    println!(
+        "judged in {:.1} ms of one processor (median of 5), peak memory {}",
+        times[2],
+        peak.trim()
+    );
+}
+
+/// What this thread has run, milliseconds (/proc/thread-self/schedstat; its first number is
+/// nanoseconds on a processor, Documentation/scheduler/sched-stats.rst).
+fn processor_ms() -> f64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let ran = text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok());
+    ran.unwrap_or(f64::NAN) / 1e6
 }

@@ -124,8 +124,8 @@ fn stands(estimate: &Estimate, criterion: &Criterion, leniency: Leniency) -> Sta
             _ if !tolerance.is_finite() => Standing::Open,
             Some(_) => Standing::Open,
             None if estimate.upper <= tolerance => Standing::Holds,
-            None if unchanged(estimate, leniency) => Standing::Coarse,
             None if estimate.lower > tolerance => Standing::Broken,
+            None if unchanged(estimate, leniency) => Standing::Coarse,
             None => Standing::Open,
         }
     });

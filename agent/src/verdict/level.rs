@@ -16,7 +16,7 @@ const CRITICAL: [f64; 64] = [
 
 /// Up to how many standard errors a difference is what two windows of one and the same machine show.
 ///
-/// It is also the power: an effect of [`critical`] + `NOISE` standard errors is missed once in 550.
+/// It is also the power: an effect of [`critical`] + `NOISE` standard errors is missed once in 530.
 pub(super) const NOISE: f64 = 2.9;
 
 /// The tolerance where no guardrail names one: differences below are called equivalent.

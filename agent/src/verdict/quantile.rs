@@ -14,11 +14,10 @@ use super::{
     sides::{Column, Sides},
 };
 
-/// Thresholds at which standard errors are taken, as parts of the tail share beyond the quantile.
-const LADDER: [f64; 19] = [
-    8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.25, 1.125, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125,
-    0.0625, 0.03125, 0.0,
-];
+/// Thresholds at which standard errors are taken, as parts of the tail share beyond the quantile. Above
+/// the last, too few samples are left to show how they cluster: its error goes for all of them.
+const LADDER: [f64; 15] =
+    [8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.25, 1.125, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25];
 
 /// How a total error is shared between two independent parts: points on a quarter circle, from
 /// Pythagorean triples, so that they are exact.
@@ -203,12 +202,13 @@ impl<'a> Side<'a> {
     fn new(arm: &'a Arm, quantile: Quantile, rungs: &[f64], errors: Vec<f64>) -> Option<Side<'a>> {
         let total = u128::from(arm.ranked.total);
         let rank = (total * u128::from(quantile.0)).div_ceil(10_000) as u64;
+        let top = errors.last().map(|&error| (1.0, error));
         Some(Side {
             ranked: &arm.ranked,
             count: arm.count,
             point: arm.ranked.at_rank(rank)?,
             level: quantile.fraction(),
-            rungs: rungs.iter().copied().zip(errors).collect(),
+            rungs: rungs.iter().copied().zip(errors).chain(top).collect(),
         })
     }
 

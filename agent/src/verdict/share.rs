@@ -105,21 +105,31 @@ impl Difference {
         let error = (self.errors[0] * self.errors[0] + self.errors[1] * self.errors[1]).sqrt();
         let difference = cand - base;
         let noise = level::NOISE * self.unchanged(self.values);
+        // Nothing gets better by more than all of it.
+        let least = if absolute { f64::MIN } else { -1.0 };
         Estimate {
             baseline: base,
             candidate: cand,
             n: self.n,
             effect: difference * scale,
-            lower: (difference - z * error) * scale,
+            lower: ((difference - z * error) * scale).max(least),
             upper: (difference + z * error) * scale,
             candidate_bounds: [(cand - z * self.errors[1]).max(0.0), cand + z * self.errors[1]],
-            visible: (z + level::NOISE) * self.unchanged([base, base]) * scale,
+            visible: self.visible(z + level::NOISE) * scale,
             visible_max: (level::SHARE_VISIBLE_MAX * scale).max(level::QUANTILE_VISIBLE_MAX),
             noise: noise * scale,
             jumped: false,
             absolute,
             missing: None,
         }
+    }
+
+    /// The difference that stands `z` standard errors clear of none, its own events' scatter included:
+    /// where the baseline has next to no events, that is most of it.
+    fn visible(&self, z: f64) -> f64 {
+        let none = self.unchanged([self.values[0]; 2]);
+        let own = z * z / self.exposure[1];
+        (own + (own * own + 4.0 * z * z * none * none).sqrt()) / 2.0
     }
 
     /// The standard error of the difference if the candidate were another window of the baseline:

@@ -22,6 +22,9 @@ pub enum Noise {
     /// Log-normal, its logarithm a first-order autoregression: lag-1 correlation 0.95 a sample
     /// (half gone after 14 ms), sigma 0.5.
     Autoregressive,
+    /// The same with 0.998 a sample (half gone after 0.35 s): a minute holds some 60 independent
+    /// stretches of it, which is where the verdict's limits show. Not one of [`Noise::ALL`].
+    Sluggish,
     /// [`Noise::Independent`] times a slow level: autoregression of 0.999 a sample (half gone after
     /// 0.7 s), sigma 0.15.
     SlowLevel,
@@ -91,6 +94,7 @@ pub fn pair(noise: Noise, planted: Planted, samples: usize, seed: u64) -> [Vec<S
         Noise::Diurnal => take_turns(&both),
         Noise::Independent
         | Noise::Autoregressive
+        | Noise::Sluggish
         | Noise::SlowLevel
         | Noise::Modulated
         | Noise::Storms
@@ -112,8 +116,9 @@ fn take_turns(both: &[Sample]) -> [Vec<Sample>; 2] {
 fn background(noise: Noise, samples: usize, chance: &mut Chance) -> Vec<Sample> {
     let latencies: Vec<f64> = match noise {
         Noise::Independent => (0..samples).map(|_| chance.heavy(0.02)).collect(),
-        Noise::Autoregressive => {
-            let levels = chance.autoregression(0.95, samples);
+        Noise::Autoregressive | Noise::Sluggish => {
+            let phi = if noise == Noise::Sluggish { 0.998 } else { 0.95 };
+            let levels = chance.autoregression(phi, samples);
             levels.into_iter().map(|z| MEDIAN_NS * (0.5 * z).exp()).collect()
         }
         Noise::SlowLevel => {

@@ -1,10 +1,18 @@
 //! The verdict on traces whose truth is known. Error rates over thousands of pairs are the business of
 //! `tests/bench/verdict`; here stand single pairs that must never go wrong.
 
-use std::collections::BTreeMap;
+// Files for the command line are this test's to write, and the command is its to start.
+#![allow(clippy::disallowed_methods)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use agent::{
-    measure::{Sample, Window},
+    measure::{Sample, Window, evidence},
     verdict::{
         Call, Control, Criterions, Evidence, Outcome, Random, Verdict, judge, judge_evidence,
         judge_samples, sequential::Watch,
@@ -369,4 +377,62 @@ fn one_storm_however_bad_raises_no_alarm_but_a_late_lasting_change_does() {
     candidate[45_000..].iter_mut().for_each(|s| s.latency_ns *= 2);
     let alarm = Watch::of_samples(&baseline, &default()).feed(&candidate);
     assert!(alarm.is_some_and(|alarm| alarm.samples > 45_000));
+}
+
+/// The binary beside this test; where it was not built, the skip is seen.
+fn nicmend() -> Option<PathBuf> {
+    let here = std::env::current_exe().expect("this test's own path");
+    let binary = here.ancestors().nth(2).expect("the target folder").join("nicmend");
+    if !binary.exists() {
+        tests::skip("judge", "nicmend is not built: cargo build --release");
+        return None;
+    }
+    Some(binary)
+}
+
+#[test]
+fn judge_reads_two_files_and_exits_by_the_verdict() {
+    let Some(nicmend) = nicmend() else { return };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("judge");
+    fs::create_dir_all(&folder).expect("a folder for the files");
+    let file = |name: &str, bytes: &[u8]| {
+        fs::write(folder.join(name), bytes).expect("write samples");
+    };
+    let [before, after] = pair(Noise::Autoregressive, Planted::Nothing, N, 17);
+    let [_, worse] = pair(Noise::Autoregressive, Planted::Hundredfold(0.3), N, 17);
+    file("before", &evidence::write(&before));
+    file("after", &evidence::write(&after));
+    file("worse", &evidence::write(&worse));
+    file("few", &evidence::write(&after[..300]));
+    file("bad", b"0 20000\n1000000 NaN\n");
+    let judge = |arguments: &[&str]| {
+        let output = Command::new(&nicmend)
+            .arg("judge")
+            .args(arguments)
+            .current_dir(&folder)
+            .output()
+            .expect("start nicmend");
+        (output.status.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let against = |candidate| judge(&["--baseline", "before", "--candidate", candidate, "--json"]);
+    for (candidate, exit, call) in
+        [("after", 0, "keep"), ("worse", 3, "revert"), ("few", 3, "inconclusive")]
+    {
+        let (code, stdout, stderr) = against(candidate);
+        assert_eq!(code, Some(exit), "{candidate}: {stderr}");
+        let json: serde_json::Value = serde_json::from_slice(&stdout).expect("one document");
+        assert_eq!(json["verdict"], call);
+        let p99 = &json["metrics"]["latency.p99"];
+        let ends = [&p99["ci"][0], &p99["ci"][1], &p99["effect"], &p99["smallest-visible"]];
+        assert!(ends.iter().all(|number| number.is_number()), "{p99}");
+        assert_eq!(p99["n"][0], N);
+        assert_eq!(against(candidate).1, stdout, "the same again");
+    }
+    let (code, _, stderr) = against("bad");
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("bad:2: latency `NaN`"), "{stderr}");
+    assert_eq!(against("missing").0, Some(1));
+    assert_eq!(judge(&["--baseline", "before"]).0, Some(2));
+    let wrong = ["--baseline", "before", "--candidate", "after", "--playbook", "./none.yaml"];
+    assert_eq!(judge(&wrong).0, Some(2));
 }

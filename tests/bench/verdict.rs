@@ -90,6 +90,9 @@ fn subjects() -> Vec<Subject> {
     let mut all: Vec<Subject> =
         Noise::ALL.map(|noise| Subject { noise, change: Change::None }).into();
     let mut add = |noise, change| all.push(Subject { noise, change });
+    add(Noise::Sluggish, Change::None);
+    add(Noise::Sluggish, Change::TwiceVisible(P50));
+    add(Noise::Sluggish, Change::TwiceVisible(P99));
     for noise in [Noise::Independent, Noise::Autoregressive, Noise::SlowLevel, Noise::Modulated] {
         for metric in [P50, P99, P999, Metric::SlowRatio, Metric::LossRatio] {
             add(noise, Change::TwiceVisible(metric));
@@ -101,6 +104,7 @@ fn subjects() -> Vec<Subject> {
         add(noise, planted("worse: 30 % of packets x100", Hundredfold(0.3)));
         add(noise, planted("worse: 1 % of packets x100", Hundredfold(0.01)));
         add(noise, planted("worse: tail beyond p95 x2", Tail { above: 0.95, by: 2.0 }));
+        add(noise, planted("worse: slowest 30 % x100", Tail { above: 0.7, by: 100.0 }));
         add(noise, planted("worse: spread only, squared", Spread(2.0)));
         add(noise, planted("worse: step x1.3 half-way", Step(1.3)));
         add(noise, planted("worse: loss bursts", Lost(1.0)));

@@ -20,4 +20,4 @@ pub mod sockets;
 pub mod stamp;
 pub mod window;
 
-pub use window::{Meter, Sample, Window, WindowSpec};
+pub use window::{Each, Meter, Sample, Window, WindowSpec};

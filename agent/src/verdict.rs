@@ -8,6 +8,7 @@
 //! estimates; [`sequential`] calls regressions while a window still runs.
 
 mod arm;
+mod case;
 mod counter;
 mod decide;
 mod estimate;
@@ -30,6 +31,7 @@ use playbooks::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use case::{Case, Lookout};
 pub use evidence::{Control, Evidence};
 pub use random::Random;
 

@@ -98,6 +98,9 @@ pub struct Verify {
     pub interleave: bool,
     /// An untouched NIC measured beside this one.
     pub control: Option<String>,
+    /// The distance between storms, where it is known: a window shorter than three of them shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration_ns")]
+    pub storm_period: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +142,7 @@ impl Default for Verify {
             patterns: vec![Pattern::Calm],
             interleave: false,
             control: None,
+            storm_period: None,
         }
     }
 }
@@ -160,6 +164,25 @@ mod duration_ns {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
         Ok(Duration::from_nanos(u64::deserialize(d)?))
+    }
+}
+
+mod optional_duration_ns {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(d: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+        match d {
+            Some(d) => super::duration_ns::serialize(d, s),
+            None => s.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(d)?.map(Duration::from_nanos))
     }
 }
 

@@ -80,6 +80,9 @@ pub struct Window {
 }
 
 impl Window {
+    /// In `cut_short` where whoever watched the samples had seen enough.
+    pub const CALLED_EARLY: &str = "enough was seen";
+
     /// Adds a window measured right after this one (the next pattern): one longer window.
     pub fn append(&mut self, next: Window) {
         let offset = self.length_ns;
@@ -135,6 +138,9 @@ pub struct Quantiles {
     pub max: u64,
 }
 
+/// Handed the samples of a window while it runs, in order of when they were due; says when they are enough.
+pub type Each<'a> = &'a mut dyn FnMut(&[Sample]) -> bool;
+
 /// Something that can measure: the probe against a peer, or the simulated host's traffic.
 pub trait Meter: Send {
     /// Waits until carrier and replies are back, at most `limit`. Ok(how long it took).
@@ -142,5 +148,17 @@ pub trait Meter: Send {
 
     /// Measures one window. `stop` is asked at least every 100 ms; when it says so, the window ends
     /// early with `cut_short` set.
-    fn window(&mut self, spec: &WindowSpec, stop: &dyn Fn() -> bool) -> Result<Window>;
+    fn window(&mut self, spec: &WindowSpec, stop: &dyn Fn() -> bool) -> Result<Window> {
+        self.watched(spec, stop, &mut |_| false)
+    }
+
+    /// The same, with an eye on the samples as they come. When `each` says that they are enough, the
+    /// window ends early with [`Window::CALLED_EARLY`] in `cut_short`. A sample may be missing from
+    /// this view (a caller too slow for it); the window itself has them all.
+    fn watched(
+        &mut self,
+        spec: &WindowSpec,
+        stop: &dyn Fn() -> bool,
+        each: Each<'_>,
+    ) -> Result<Window>;
 }

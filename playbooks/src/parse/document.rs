@@ -178,8 +178,17 @@ fn optional_criteria(fields: &Fields, key: &str, findings: &mut Findings) -> Opt
 fn verify(node: Option<&Node>, findings: &mut Findings) -> Option<Verify> {
     let mut verify = Verify::default();
     let Some(node) = node else { return Some(verify) };
-    const KEYS: &[&str] =
-        &["transport", "settle", "window", "rate", "payload", "patterns", "interleave", "control"];
+    const KEYS: &[&str] = &[
+        "transport",
+        "settle",
+        "window",
+        "rate",
+        "payload",
+        "patterns",
+        "interleave",
+        "control",
+        "storm-period",
+    ];
     const TRANSPORTS: &[(&str, Transport)] = &[("udp", Transport::Udp), ("tcp", Transport::Tcp)];
     let fields = findings.fields(node, "verify", KEYS)?;
     let transport = match fields.get("transport") {
@@ -209,6 +218,10 @@ fn verify(node: Option<&Node>, findings: &mut Findings) -> Option<Verify> {
     }
     if let Some(node) = fields.get("control") {
         verify.control = control(node, findings);
+    }
+    if let Some(node) = fields.get("storm-period") {
+        verify.storm_period =
+            findings.duration(node, "storm-period", Duration::from_millis(1)..=unit::LONGEST);
     }
     verify.transport = transport.unwrap_or(verify.transport);
     Some(verify)

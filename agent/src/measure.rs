@@ -4,6 +4,7 @@
 //! - [`probe`]: the real meter: STAMP over UDP, request/response over TCP
 //! - [`reflector`]: the other end
 //! - [`counters`]: what the kernel and the NIC counted meanwhile
+//! - [`reading`]: figures that others give meanwhile
 //! - [`evidence`]: samples as a file
 
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod message;
 pub mod peer;
 pub mod probe;
 pub mod quantiles;
+pub mod reading;
 pub mod reflector;
 pub mod schedule;
 pub mod sockets;

@@ -10,6 +10,7 @@ use crate::{
     measure::{
         peer::Peer,
         probe::{Dead, Options, Probe, Second, confirm_dead},
+        recording::Recording,
         sockets::Way,
     },
     runs::{self, Apply, Declined, Desk, Exit, Outcome},
@@ -79,7 +80,8 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     let disk = place::writer(common, args.wait)?;
     let mut probe = probe_of(&host, &request, &peer)?;
     let second = second_path(args)?;
-    let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, &mut probe))?;
+    let mut meter = Recording::beside(&mut probe, &host, &request.nic, &request.playbook);
+    let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, &mut meter))?;
     if let Outcome::Ran(record) = &outcome
         && fell_silent(record)
     {

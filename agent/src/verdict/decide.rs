@@ -284,7 +284,7 @@ fn percent(fraction: f64) -> String {
 
 fn signed_percent(fraction: f64) -> String {
     match fraction {
-        f if f >= 1e6 => "without bound".to_owned(),
+        f if f.abs() >= 1e6 => "without bound".to_owned(),
         f => format!("{:+.1} %", f * 100.0),
     }
 }

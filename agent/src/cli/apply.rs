@@ -11,6 +11,7 @@ use crate::{
         Meter,
         peer::Peer,
         probe::{Dead, Options, Probe, Second, confirm_dead},
+        recording::Recording,
         sockets::Way,
     },
     runs::{self, Apply, Declined, Desk, Exit, Meters, Outcome},
@@ -89,8 +90,9 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
             Some(probe_of(&host, &request, nic, peer)?)
         }
     };
-    let meters =
-        Meters { nic: &mut probe, control: control.as_mut().map(|probe| probe as &mut dyn Meter) };
+    let mut recording = Recording::beside(&mut probe, &host, &request.nic, &request.playbook);
+    let control = control.as_mut().map(|probe| probe as &mut dyn Meter);
+    let meters = Meters { nic: &mut recording, control };
     let second = second_path(args)?;
     let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, meters))?;
     if let Outcome::Ran(record) = &outcome

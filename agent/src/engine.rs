@@ -114,7 +114,7 @@ impl Engine<'_> {
                 Action::Record { facts, durable } => Event::Recorded(self.record(facts, durable)),
                 Action::Settle => self.settle(run),
                 Action::Measure(point) => self.measure(run, point),
-                Action::Judge(stage) => Event::Judged(self.judge(stage)),
+                Action::Judge(stage) => Event::Judged(self.judge(run, stage)),
                 Action::Write(step) => self.write(run, &step),
                 Action::Read(names) => Event::Values(self.read(run, &names)),
                 Action::Pause { ms } => {

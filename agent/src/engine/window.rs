@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     fault::{Fault, Kind, Result},
+    guard,
     host::{Host, Nic},
     log::fact::Foreign,
     measure::{Meter, Sample, Window, WindowSpec},
@@ -91,8 +92,14 @@ impl<'a> Engine<'a> {
 
     /// Judges what was measured since the stage was written. The evidence is durable before the verdict
     /// is known to anybody.
-    pub(super) fn judge(&mut self, stage: usize) -> Result<(Verdict, String)> {
+    pub(super) fn judge(&mut self, run: &Run, stage: usize) -> Result<(Verdict, String)> {
+        let host = self.host;
         let bench = bench(&mut self.bench, "judge")?;
+        // Whoever drives the NIC past the kernel by now was not represented by the window.
+        let holders = guard::bypass::holders(host, &run.nic)?;
+        bench.case.blind = (!holders.is_empty()).then(|| {
+            format!("the probe does not represent what bypasses the kernel: {}", holders.join("; "))
+        });
         let [baseline, candidate] = std::mem::take(&mut bench.sides);
         if baseline.is_empty() || candidate.is_empty() {
             let act = format!("judge stage {}", stage + 1);

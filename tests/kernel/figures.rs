@@ -136,6 +136,25 @@ fn an_endpoint_and_a_counter_are_guardrails() {
 }
 
 #[test]
+fn live_sessions_guard_a_run() {
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new("live_sessions_guard_a_run")) else {
+        return;
+    };
+    let guardrails = "guardrails: { tcp.session-retransmits: { at-most: 1000 } }";
+    let text = yaml("unused: { file: /f }", guardrails);
+    // Nobody talks: nothing to guard by, and nothing is written.
+    let refused = applied(&exchange, "silent", &text);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert!(said(&refused).contains("no live TCP session"), "{}", said(&refused));
+    let mut talker = talking(&exchange);
+    let output = applied(&exchange, "talking", &text);
+    talker.kill().expect("end the talker");
+    talker.wait().expect("its end");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(json(&output)["state"], "committed");
+}
+
+#[test]
 fn a_source_that_dies_reverts_and_one_that_is_not_there_refuses() {
     let test = "a_source_that_dies_reverts_and_one_that_is_not_there_refuses";
     let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
@@ -160,7 +179,7 @@ fn a_source_that_dies_reverts_and_one_that_is_not_there_refuses() {
         assert_eq!(output.status.code(), Some(1), "{name}: {}", said(&output));
         let told = said(&output);
         assert!(told.contains("read external.t2t from") && told.contains(words), "{name}: {told}");
-        assert!(!told.contains("write "), "{name}: {told}");
+        assert!(!told.contains("write ") && !told.contains("peer  "), "{name}: {told}");
     }
     assert_eq!(exchange.witness(), before);
 }

@@ -14,10 +14,13 @@ use super::{
     sides::{Column, Sides},
 };
 
-/// Thresholds at which standard errors are taken, as parts of the tail share beyond the quantile. Above
-/// the last, too few samples are left to show how they cluster: its error goes for all of them.
-const LADDER: [f64; 15] =
-    [8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.25, 1.125, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25];
+/// Thresholds at which standard errors are taken, as parts of the tail share beyond the quantile: far
+/// down, because the quantile may lie deep inside a storm, whose whole size shows only at its foot.
+/// Above the last, too few samples are left to show how they cluster: its error goes for all of them.
+const LADDER: [f64; 21] = [
+    512.0, 256.0, 128.0, 64.0, 32.0, 16.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.25, 1.125, 1.0, 0.875, 0.75,
+    0.625, 0.5, 0.375, 0.25,
+];
 
 /// How a total error is shared between two independent parts: points on a quarter circle, from
 /// Pythagorean triples, so that they are exact.

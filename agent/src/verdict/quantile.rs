@@ -18,8 +18,8 @@ use super::{
 /// down, because the quantile may lie deep inside a storm, whose whole size shows only at its foot.
 /// Above the last, too few samples are left to show how they cluster: its error goes for all of them.
 const LADDER: [f64; 21] = [
-    512.0, 256.0, 128.0, 64.0, 32.0, 16.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.25, 1.125, 1.0, 0.875, 0.75,
-    0.625, 0.5, 0.375, 0.25,
+    512.0, 256.0, 128.0, 64.0, 32.0, 16.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.25, 1.125, 1.0, 0.875,
+    0.75, 0.625, 0.5, 0.375, 0.25,
 ];
 
 /// How a total error is shared between two independent parts: points on a quarter circle, from
@@ -175,18 +175,18 @@ impl<'a> Pair<'a> {
 
     /// What this pair of windows lacks to say anything on the quantile.
     fn missing(&self, quantile: Quantile) -> Option<String> {
-        let (base, cand) = (self.baseline.ranked.total, self.candidate.ranked.total);
-        let per_ten_thousand = u64::from(10_000 - quantile.0);
-        let counts = self.baseline.count + self.candidate.count;
-        if counts * per_ten_thousand < level::TAIL_SAMPLES_MIN * 10_000 {
-            let needed = (level::TAIL_SAMPLES_MIN * 10_000 / per_ten_thousand).div_ceil(2);
-            return Some(format!(
-                "{} tail samples expected in both windows, {} needed: {needed} samples a window",
-                counts * per_ten_thousand / 10_000,
-                level::TAIL_SAMPLES_MIN,
-            ));
-        }
-        (base == 0 || cand == 0).then(|| "no samples".to_owned())
+        let (base, cand) = (self.baseline.count, self.candidate.count);
+        let each = (base.min(cand), level::TAIL_SAMPLES_EACH, "the smaller window");
+        let both = (base + cand, level::TAIL_SAMPLES_MIN, "both windows");
+        let beyond = u64::from(10_000 - quantile.0).max(1);
+        let tail = |samples: u64| samples.saturating_mul(beyond) / 10_000;
+        let (samples, least, place) =
+            [both, each].into_iter().find(|&(samples, least, _)| tail(samples) < least)?;
+        let needed = (level::TAIL_SAMPLES_MIN * 10_000 / beyond).div_ceil(2);
+        Some(format!(
+            "{} tail samples expected in {place}, {least} needed: {needed} samples a window",
+            tail(samples),
+        ))
     }
 }
 
@@ -276,6 +276,7 @@ fn relative(to: u64, from: u64) -> f64 {
     match (to, from) {
         (to, from) if to == from => 0.0,
         (to, 0) => to as f64,
-        (to, from) => to as f64 / from as f64 - 1.0,
+        // The difference first: 21 us from 20 us is 0.05 and not the next number above it.
+        (to, from) => (to as f64 - from as f64) / from as f64,
     }
 }

@@ -155,7 +155,7 @@ fn the_same_evidence_gives_the_same_verdict_bit_for_bit() {
     // them, and is then to be said in docs/verdict.md.
     assert_eq!(
         [digest(0, 0), digest(0, 1), digest(3_000, 0)],
-        ["a3d55ed10e9be71d", "10d88a81acf76ea8", "d485bd8fa6718f65"]
+        ["0e74d5b177857c01", "9832e551102e2e4d", "9cfad47e4d6a1c9d"]
     );
 }
 

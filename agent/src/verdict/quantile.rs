@@ -22,6 +22,9 @@ const LADDER: [f64; 21] = [
     0.75, 0.625, 0.5, 0.375, 0.25,
 ];
 
+/// From how many times the tail share on a threshold is far from the quantile.
+const FAR: f64 = 10.0;
+
 /// How a total error is shared between two independent parts: points on a quarter circle, from
 /// Pythagorean triples, so that they are exact.
 const QUARTER: [(f64, f64); 9] = [
@@ -236,7 +239,7 @@ impl<'a> Side<'a> {
         let mut farthest = self.level;
         for pair in self.rungs.windows(2) {
             let [(low, one), (high, other)] = *pair else { continue };
-            let reach = self.level - z * one.max(other);
+            let reach = self.level_down(low, z * one.max(other));
             if low < self.level && reach <= high {
                 farthest = farthest.min(reach.max(low));
             }
@@ -251,6 +254,20 @@ impl<'a> Side<'a> {
             true => self.ranked.at_level_down(farthest).unwrap_or(0),
             false => 0,
         }
+    }
+
+    /// How far down a level may be the quantile's, with this error of the share found there.
+    ///
+    /// Far down the share found beyond is many times the tail, so that its error is not the one that a
+    /// share as small as the tail would have: there square roots are compared, as for counts, whose
+    /// error on that scale is the same for small and for large ones (Bartlett 1936).
+    fn level_down(&self, low: f64, error: f64) -> f64 {
+        let tail = 1.0 - self.level;
+        if 1.0 - low < FAR * tail {
+            return self.level - error;
+        }
+        let root = (tail.sqrt() + (tail + 2.0 * error).sqrt()) / 2.0;
+        1.0 - root * root
     }
 }
 

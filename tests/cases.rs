@@ -275,6 +275,7 @@ fn plans_and_reverts_are_as_written() {
             playbook: case.playbook.clone(),
             nic: NIC.to_owned(),
             peer: Some("192.0.2.2:862".to_owned()),
+            control_peer: None,
             digest: None,
             allow_management: false,
             force: false,

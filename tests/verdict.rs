@@ -23,12 +23,12 @@ fn default() -> Criterions {
 }
 
 fn no_worse_than(metric: Metric, tolerance: f64) -> Criterions {
-    let criterion = Criterion { at_most: None, no_worse_than: Some(tolerance) };
+    let criterion = Criterion { no_worse_than: Some(tolerance), ..Criterion::default() };
     Criterions { guardrails: BTreeMap::from([(metric, criterion)]), ..Criterions::default() }
 }
 
 fn at_most(most: f64) -> Criterion {
-    Criterion { at_most: Some(most), no_worse_than: None }
+    Criterion { at_most: Some(most), ..Criterion::default() }
 }
 
 fn judged(noise: Noise, planted: Planted, seed: u64) -> Verdict {
@@ -337,7 +337,7 @@ fn counters_are_exact_against_a_bound_and_clumped_against_the_baseline() {
     };
     assert_eq!(call(5, 0, at_most(0.0)), Call::Keep);
     assert_eq!(call(0, 1, at_most(0.0)), Call::Revert);
-    let relative = Criterion { at_most: None, no_worse_than: Some(0.05) };
+    let relative = Criterion { no_worse_than: Some(0.05), ..Criterion::default() };
     assert_eq!(call(100, 110, relative.clone()), Call::Keep);
     assert_eq!(call(100, 5_000, relative.clone()), Call::Revert);
     assert_eq!(call(100, -1, relative), Call::Inconclusive);

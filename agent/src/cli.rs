@@ -82,7 +82,7 @@ enum Command {
     Reflect(reflect::Args),
     /// Latency to a reflector now, split into sender, wire, reflector and receiver
     Probe(probe::Args),
-    /// Judge two recorded sample files: keep, revert or inconclusive
+    /// Compute a run's verdicts again from its evidence, or judge two recorded sample files
     Judge(judge::Args),
     /// No automatic act on this host until thawed
     Freeze(freeze::Args),

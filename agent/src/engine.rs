@@ -2,9 +2,12 @@
 //!
 //! The only caller of [`Family::write`](crate::setting::Family::write).
 
+pub mod evidence;
 pub mod gather;
 mod hands;
 mod window;
+
+use std::sync::Arc;
 
 use playbooks::playbook::Verify;
 
@@ -15,7 +18,7 @@ use crate::{
     measure::{Meter, Window},
     run::{Action, Durable, End, Event, Point, Run},
     store::Store,
-    verdict::{Criterions, Verdict},
+    verdict::{Case, Verdict},
 };
 
 /// What an engine works with, and what it tells while it works.
@@ -40,13 +43,27 @@ pub struct Engine<'a> {
 /// What is needed to measure and judge; a run that only goes back needs none.
 pub struct Bench<'a> {
     pub meter: &'a mut dyn Meter,
+    /// Measures the untouched NIC at the same times.
+    pub control: Option<&'a mut dyn Meter>,
     pub verify: Verify,
     pub flows: u16,
-    pub by: Criterions,
-    pub seed: u64,
-    pub baseline: Option<Window>,
-    pub candidate: Option<Window>,
+    /// Criteria, seed and what else is known beforehand; its windows come as they are measured.
+    pub case: Case,
+    /// What the run began with: everything is compared with it, but turns with their own.
+    pub baseline: Option<Taken>,
+    /// What was measured since the stage was written, baseline and candidate, by name.
+    pub sides: [Vec<Named>; 2],
 }
+
+/// A window, as measured and as stored, with the control's.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    pub window: Arc<Window>,
+    pub control: Option<Arc<Window>>,
+}
+
+/// A window and the name it is stored under.
+pub type Named = (String, Taken);
 
 /// What an engine says while it works. The CLI prints it, the API streams it.
 #[derive(Debug, Clone)]
@@ -97,7 +114,7 @@ impl Engine<'_> {
                 Action::Record { facts, durable } => Event::Recorded(self.record(facts, durable)),
                 Action::Settle => self.settle(run),
                 Action::Measure(point) => self.measure(run, point),
-                Action::Judge(stage) => Event::Judged(self.judge(stage)),
+                Action::Judge(stage) => Event::Judged(self.judge(run, stage)),
                 Action::Write(step) => self.write(run, &step),
                 Action::Read(names) => Event::Values(self.read(run, &names)),
                 Action::Pause { ms } => {

@@ -37,6 +37,9 @@ pub struct Plan {
     pub firmware: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub peer: Option<String>,
+    /// The control NIC's peer, where it is another one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub control_peer: Option<String>,
     pub playbook: Playbook,
     pub stages: Vec<PlannedStage>,
     /// The revert of all of it, in its own order.
@@ -183,6 +186,7 @@ impl Plan {
             driver: facts.nic.driver.clone(),
             firmware: facts.firmware.clone(),
             peer: peer.map(str::to_owned),
+            control_peer: None,
             playbook: playbook.clone(),
             stages: Vec::new(),
             revert: Vec::new(),

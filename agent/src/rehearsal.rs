@@ -22,7 +22,7 @@ use crate::{
         sim::{Blow, Crash, Injection, Machine, Moment, Sim, SimMeter},
     },
     log::{History, RunRecord, RunState},
-    runs::{self, Apply, Declined, Desk, Outcome},
+    runs::{self, Apply, Declined, Desk, Meters, Outcome},
     store::{Store, sim::SimStore},
 };
 
@@ -135,14 +135,17 @@ impl Stage {
             playbook: self.playbook.clone(),
             nic: self.nic.clone(),
             peer: Some("192.0.2.2:862".to_owned()),
+            control_peer: None,
             digest: None,
             allow_management: false,
             force: false,
             session: None,
         };
-        at_desk(sim, store, tell, |desk| match runs::apply(desk, &request, &mut meter)? {
-            Outcome::Ran(record) => Ok(Some(*record)),
-            Outcome::AlreadyRight(_) => Ok(None),
+        at_desk(sim, store, tell, |desk| {
+            match runs::apply(desk, &request, Meters::alone(&mut meter))? {
+                Outcome::Ran(record) => Ok(Some(*record)),
+                Outcome::AlreadyRight(_) => Ok(None),
+            }
         })
     }
 }

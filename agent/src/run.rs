@@ -11,6 +11,7 @@
 
 mod forward;
 mod restore;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -61,6 +62,35 @@ pub enum Durable {
 pub enum Point {
     Baseline,
     Stage(usize),
+    /// One of several windows of a stage between which it is switched off and on.
+    Turn(Turn),
+}
+
+/// Candidate and baseline take turns: the candidate first and last, so that the stage is in force at
+/// the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    pub stage: usize,
+    /// From 0.
+    pub nth: usize,
+    /// How many turns the baseline gets; the candidate gets one more.
+    pub pairs: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Baseline,
+    Candidate,
+}
+
+impl Turn {
+    pub fn side(self) -> Side {
+        if self.nth.is_multiple_of(2) { Side::Candidate } else { Side::Baseline }
+    }
+
+    fn next(self) -> Option<Turn> {
+        (self.nth < 2 * self.pairs).then_some(Turn { nth: self.nth + 1, ..self })
+    }
 }
 
 /// What happened: the answer to the last action, or a wish to stop.
@@ -134,6 +164,8 @@ pub struct Run {
     kept: Vec<usize>,
     /// What each key held when the current stage began.
     entry: BTreeMap<Name, Value>,
+    /// What each key held once the current stage was written: what a candidate's turn measures.
+    candidate: BTreeMap<Name, Value>,
     foreign: Vec<Foreign>,
     /// Facts about writes that wait for the next record: nothing is gained by syncing each.
     writes: Vec<Fact>,
@@ -181,7 +213,12 @@ enum Phase {
     RecordingWrites {
         stage: usize,
     },
-    Measuring(usize),
+    Measuring(Point),
+    /// Writing what the next turn measures.
+    Switching {
+        to: Turn,
+        left: VecDeque<Step>,
+    },
     Checking {
         stage: usize,
     },
@@ -246,6 +283,7 @@ impl Run {
             ours: BTreeMap::new(),
             kept: Vec::new(),
             entry: BTreeMap::new(),
+            candidate: BTreeMap::new(),
             foreign: Vec::new(),
             writes: Vec::new(),
             disturbed: BTreeSet::new(),
@@ -270,6 +308,7 @@ impl Run {
             ours: record.ours.clone(),
             kept: Vec::new(),
             entry: BTreeMap::new(),
+            candidate: BTreeMap::new(),
             foreign: Vec::new(),
             writes: Vec::new(),
             disturbed: BTreeSet::new(),
@@ -299,6 +338,7 @@ impl Run {
             | Phase::Tidying { .. }
             | Phase::RecordingWrites { .. }
             | Phase::Measuring(_)
+            | Phase::Switching { .. }
             | Phase::Checking { .. }
             | Phase::Judging(_)
             | Phase::RecordingVerdict { .. }

@@ -3,6 +3,7 @@
 //! The CLI calls this; the resident agent will call the same.
 
 mod begin;
+mod control;
 mod finish;
 
 use playbooks::Playbook;
@@ -19,7 +20,7 @@ use crate::{
     store::Store,
 };
 
-pub use begin::{Apply, Prepared, apply, prepare};
+pub use begin::{Apply, Meters, Prepared, apply, prepare};
 pub use finish::{recover, revert};
 
 /// The exit codes of the contract.

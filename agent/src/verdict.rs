@@ -4,10 +4,11 @@
 //!
 //! `docs/verdict.md` explains the method and what it cannot see. In reading order: `arm` cuts a
 //! window into blocks, `long_run` says how much their sums vary, `sides` puts two arms against each
-//! other, `quantile`, `share`, `storm` and `counter` estimate, `decide` holds the criteria against the
+//! other, `quantile`, `share`, `storm`, `counter` and `reading` estimate, `decide` holds the criteria against the
 //! estimates; [`sequential`] calls regressions while a window still runs.
 
 mod arm;
+mod case;
 mod counter;
 mod decide;
 mod estimate;
@@ -16,6 +17,7 @@ mod level;
 mod long_run;
 mod quantile;
 mod random;
+mod reading;
 pub mod sequential;
 mod share;
 mod sides;
@@ -30,6 +32,7 @@ use playbooks::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use case::{Case, Lookout};
 pub use evidence::{Control, Evidence};
 pub use random::Random;
 
@@ -112,7 +115,7 @@ pub struct Criterions {
 impl Criterions {
     /// What is judged by where nobody says: the quantiles and shares of [`DEFAULT`], 5 % each.
     pub fn default_guardrails() -> Criterions {
-        let criterion = Criterion { at_most: None, no_worse_than: Some(level::TOLERANCE) };
+        let criterion = Criterion { no_worse_than: Some(level::TOLERANCE), ..Criterion::default() };
         let guardrails = DEFAULT.into_iter().map(|metric| (metric, criterion.clone())).collect();
         Criterions { objective: Criteria::new(), guardrails }
     }

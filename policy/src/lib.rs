@@ -5,6 +5,7 @@
 //!
 //! A rule that refuses says three things once: which rule, why, and what would satisfy it.
 
+pub mod control;
 pub mod management;
 pub mod sysctl;
 

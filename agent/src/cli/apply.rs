@@ -8,11 +8,13 @@ use crate::{
     host::{Host, nic},
     log::{Fact, RunRecord, RunState},
     measure::{
+        Meter,
         peer::Peer,
         probe::{Dead, Options, Probe, Second, confirm_dead},
+        recording::Recording,
         sockets::Way,
     },
-    runs::{self, Apply, Declined, Desk, Exit, Outcome},
+    runs::{self, Apply, Declined, Desk, Exit, Meters, Outcome},
     store::{Store, disk::Disk},
 };
 
@@ -30,6 +32,9 @@ pub(super) struct Args {
     /// The reflector to measure against; port 862 unless given.
     #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "plan")]
     pub peer: Option<String>,
+    /// The reflector for the playbook's control NIC, where --peer cannot be reached by it.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub control_peer: Option<String>,
     /// A second reflector, asked when the first falls silent: tells a dead peer from a dead NIC.
     #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "second_nic")]
     pub second_peer: Option<String>,
@@ -77,9 +82,19 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         return Err(Declined::new(Exit::Wrong, "peer", "no peer to measure against: --peer HOST"));
     };
     let disk = place::writer(common, args.wait)?;
-    let mut probe = probe_of(&host, &request, &peer)?;
+    let mut probe = probe_of(&host, &request, &request.nic, &peer)?;
+    let mut control = match &request.playbook.verify.control {
+        None => None,
+        Some(nic) => {
+            let peer = request.control_peer.as_deref().unwrap_or(&peer);
+            Some(probe_of(&host, &request, nic, peer)?)
+        }
+    };
+    let mut recording = Recording::beside(&mut probe, &host, &request.nic, &request.playbook);
+    let control = control.as_mut().map(|probe| probe as &mut dyn Meter);
+    let meters = Meters { nic: &mut recording, control };
     let second = second_path(args)?;
-    let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, &mut probe))?;
+    let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, meters))?;
     if let Outcome::Ran(record) = &outcome
         && fell_silent(record)
     {
@@ -186,15 +201,17 @@ pub(super) fn at_desk<T>(
     result
 }
 
-/// The probe of the run: through the NIC under test, so that what is measured is what is changed.
+/// A probe of the run: through the NIC under test, so that what is measured is what is changed, or
+/// through its control.
 pub(super) fn probe_of<'h>(
     host: &'h dyn Host,
     request: &Apply,
+    nic: &str,
     peer: &str,
 ) -> Result<Probe<'h>, Declined> {
     let wrong = |fault: crate::fault::Fault| Declined::new(Exit::Wrong, "peer", fault.to_string());
     let peer: Peer = peer.parse().map_err(wrong)?;
-    let way = Way { nic: Some(request.nic.clone()), source: None };
+    let way = Way { nic: Some(nic.to_owned()), source: None };
     let options = Options::new(way, request.playbook.verify.transport);
     Ok(Probe::open(host, &peer, options)?)
 }
@@ -207,16 +224,27 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
         let (digest, plan) = super::plan::stored(common, wanted)?;
         let nic = plan.nic_name.clone();
         let peer = args.peer.clone().or(plan.peer.clone());
+        let control_peer = args.control_peer.clone().or(plan.control_peer.clone());
         let playbook = plan.playbook;
         let digest = Some(digest);
-        return Ok(Apply { playbook, nic, peer, digest, allow_management, force, session });
+        return Ok(Apply {
+            playbook,
+            nic,
+            peer,
+            control_peer,
+            digest,
+            allow_management,
+            force,
+            session,
+        });
     }
     let (Some(playbook), Some(nic)) = (&args.playbook, &args.nic) else {
         return Err(Declined::new(Exit::Wrong, "usage", "a playbook and --nic are needed"));
     };
     let playbook = place::playbook(common, playbook)?;
-    let (nic, peer) = (nic.clone(), args.peer.clone());
-    Ok(Apply { playbook, nic, peer, digest: None, allow_management, force, session })
+    let (nic, peer, control_peer) = (nic.clone(), args.peer.clone(), args.control_peer.clone());
+    let digest = None;
+    Ok(Apply { playbook, nic, peer, control_peer, digest, allow_management, force, session })
 }
 
 /// Says what came of it, and which exit code that is.

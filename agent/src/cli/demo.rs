@@ -27,7 +27,7 @@ use crate::{
         peer::PORT,
         reflector::{Config, Reflector},
     },
-    runs::{self, Apply, Declined, Exit, Outcome},
+    runs::{self, Apply, Declined, Exit, Meters, Outcome},
     store::disk::{Access, Disk},
 };
 
@@ -118,13 +118,15 @@ fn one_run(
         playbook,
         nic: NIC.to_owned(),
         peer: Some(peer.clone()),
+        control_peer: None,
         digest: None,
         allow_management: false,
         force: false,
         session: None,
     };
-    let mut probe = probe_of(host, &request, &peer)?;
-    let outcome = at_desk(common, host, disk, |desk| runs::apply(desk, &request, &mut probe))?;
+    let mut probe = probe_of(host, &request, &request.nic, &peer)?;
+    let outcome =
+        at_desk(common, host, disk, |desk| runs::apply(desk, &request, Meters::alone(&mut probe)))?;
     match outcome {
         Outcome::Ran(record) => Ok(*record),
         Outcome::AlreadyRight(_) => {

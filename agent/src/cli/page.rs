@@ -3,6 +3,7 @@
 //! Evidence may be missing, damaged or not the file that was judged: the page says which, and shows
 //! what is left. It is recomputed from the files each time, so it proves what they hold now.
 
+mod bundle;
 mod settings;
 mod timeline;
 
@@ -151,6 +152,9 @@ struct Loaded {
 }
 
 fn load(run: &RunRecord, point: &Point, store: &dyn Store) -> Loaded {
+    if let Some(loaded) = bundle::load(run, point, store) {
+        return loaded;
+    }
     let file = format!("runs/{}/{}.samples", run.id, point.file);
     let (name, base) = (point.name.clone(), format!("{}.samples", point.file));
     let bytes = match store.get(&file) {
@@ -179,7 +183,7 @@ fn load(run: &RunRecord, point: &Point, store: &dyn Store) -> Loaded {
         Some(_) => Seal::Differs,
         None => Seal::NotInLog,
     };
-    let window = window(run, point, store, &bytes, &file);
+    let window = window(run, &point.file, store, &bytes);
     let evidence = vec![Evidence { file: base, digest, seal }];
     Loaded { measured: Measured { name, window }, evidence }
 }
@@ -187,13 +191,13 @@ fn load(run: &RunRecord, point: &Point, store: &dyn Store) -> Loaded {
 /// The samples with what was counted beside them. Without the counts the samples are still shown.
 fn window(
     run: &RunRecord,
-    point: &Point,
+    name: &str,
     store: &dyn Store,
     samples: &[u8],
-    file: &str,
 ) -> Result<Window, String> {
-    let samples = evidence::read(samples, file).map_err(|fault| fault.to_string())?;
-    let file = format!("runs/{}/{}.json", run.id, point.file);
+    let file = format!("runs/{}/{name}.samples", run.id);
+    let samples = evidence::read(samples, &file).map_err(|fault| fault.to_string())?;
+    let file = format!("runs/{}/{name}.json", run.id);
     let read = match store.get(&file) {
         Ok(Some(bytes)) => {
             serde_json::from_slice::<Window>(&bytes).map_err(|e| format!("read {file}: {e}"))

@@ -137,6 +137,14 @@ pub(super) fn tell(telling: &Telling) {
             let what = match point {
                 crate::run::Point::Baseline => "baseline".to_owned(),
                 crate::run::Point::Stage(stage) => format!("stage {}", stage + 1),
+                crate::run::Point::Turn(turn) => {
+                    let side = match turn.side() {
+                        crate::run::Side::Baseline => "off",
+                        crate::run::Side::Candidate => "on",
+                    };
+                    let (nth, of) = (turn.nth + 1, 2 * turn.pairs + 1);
+                    format!("stage {} {side} (turn {nth} of {of})", turn.stage + 1)
+                }
             };
             format!("measure   {what}, {:.1} s", *length_ms as f64 / 1e3)
         }

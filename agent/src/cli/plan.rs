@@ -19,6 +19,9 @@ pub(super) struct Args {
     /// The reflector that a run would measure against; part of the plan's digest.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub peer: Option<String>,
+    /// The reflector for the playbook's control NIC, where --peer cannot be reached by it.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub control_peer: Option<String>,
     /// Allow steps that drop the link of the NIC by which this host is reached.
     #[arg(long)]
     pub allow_management: bool,
@@ -29,6 +32,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         playbook: place::playbook(common, &args.playbook)?,
         nic: args.nic.clone(),
         peer: args.peer.clone(),
+        control_peer: args.control_peer.clone(),
         digest: None,
         allow_management: args.allow_management,
         force: false,
@@ -136,12 +140,6 @@ fn not_yet(plan: &Plan) -> impl Iterator<Item = String> {
     let mut words = Vec::new();
     if playbook.probation.is_some() {
         words.push("probation: a committed run is not watched on".to_owned());
-    }
-    if playbook.verify.interleave || playbook.verify.control.is_some() {
-        words.push(
-            "interleave, control: baseline and candidate are measured one after the other"
-                .to_owned(),
-        );
     }
     if plan.disruption >= Disruption::LinkFlap {
         words.push("drain: strategies are not told to leave before a disruptive step".to_owned());

@@ -10,7 +10,9 @@
 //! Sockets belong to the network namespace of the thread that called [`Probe::open`]; measuring from a
 //! thread in another one is refused.
 
+mod attend;
 mod dead;
+mod front;
 mod merge;
 mod pace;
 mod spread;
@@ -21,7 +23,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::AtomicBool,
     thread::Thread,
     time::Duration,
 };
@@ -34,13 +36,14 @@ use crate::{
 };
 
 use super::{
-    Meter, Window, WindowSpec, clock, counters,
+    Each, Meter, Window, WindowSpec, clock, counters,
     counters::Counted,
     peer::Peer,
     schedule::{self, Schedule},
     sockets::{self, Stamps, Way},
 };
 
+use attend::{Live, Onlooker, attend};
 pub use dead::{Dead, Second, confirm_dead};
 
 /// How to probe.
@@ -227,7 +230,7 @@ impl<'h> Probe<'h> {
         &mut self,
         spec: &WindowSpec,
         plan: &Schedule,
-        stop: &dyn Fn() -> bool,
+        onlooker: &mut Onlooker<'_>,
     ) -> Result<Window> {
         let mut prepared = match spec.transport {
             Transport::Udp => Prepared::Udp(udp::prepare(self, spec.flows)?),
@@ -239,9 +242,11 @@ impl<'h> Probe<'h> {
         let mut measured = match &mut prepared {
             Prepared::Udp(flows) => {
                 self.sequence = base.wrapping_add(plan.due_ns.len() as u32);
-                udp::run(flows, plan, (base, length_ns, timeout), stop)?
+                udp::run(flows, plan, (base, length_ns, timeout), onlooker)?
             }
-            Prepared::Tcp(connections) => tcp::run(connections, plan, (length_ns, timeout), stop),
+            Prepared::Tcp(connections) => {
+                tcp::run(connections, plan, (length_ns, timeout), onlooker)
+            }
         };
         let after = counters::snapshot(self.host, self.counted.as_ref());
         let driver = self.counted.as_ref().map_or("", |c| c.driver.as_str());
@@ -279,27 +284,19 @@ impl Meter for Probe<'_> {
         Ok(took)
     }
 
-    fn window(&mut self, spec: &WindowSpec, stop: &dyn Fn() -> bool) -> Result<Window> {
+    fn watched(
+        &mut self,
+        spec: &WindowSpec,
+        stop: &dyn Fn() -> bool,
+        each: Each<'_>,
+    ) -> Result<Window> {
         self.same_netns()?;
         let plan = schedule::plan(spec)?;
-        self.measure(spec, &plan, stop).map_err(|fault| {
+        self.measure(spec, &plan, &mut Onlooker { stop, each }).map_err(|fault| {
             let act = format!("probe {}: {}", self.name(), fault.act);
             fault.during(act)
         })
     }
-}
-
-/// Waits until `done`, asking `stop` every 20 ms; when it says so, tells the threads and returns the
-/// moment.
-fn attend(control: &Control, stop: &dyn Fn() -> bool, done: &dyn Fn() -> bool) -> Option<u64> {
-    while !done() {
-        if stop() {
-            control.over.store(true, Ordering::Relaxed);
-            return Some(clock::monotonic_ns());
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    None
 }
 
 fn add_counters(measured: &mut Measured, deltas: counters::Deltas) {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use playbooks::playbook::{Pattern, Transport};
 use serde::{Deserialize, Serialize};
 
+use super::reading::Recorded;
 use crate::fault::Result;
 
 /// One probe packet that was due in the window.
@@ -71,6 +72,9 @@ pub struct Window {
     pub tcp_out: u64,
     pub tcp_retransmitted: u64,
     pub softnet_squeezed: u64,
+    /// What was read beside the probe, by the name of its metric (`external.t2t`, `tcp.rtt`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub readings: BTreeMap<String, Recorded>,
     /// Packets a second that the NIC carried apart from the probe: the load.
     pub load_pps: f64,
     /// Anything a reader should know: a counter that went backwards, stamps that did not come.
@@ -80,6 +84,9 @@ pub struct Window {
 }
 
 impl Window {
+    /// In `cut_short` where whoever watched the samples had seen enough.
+    pub const CALLED_EARLY: &str = "enough was seen";
+
     /// Adds a window measured right after this one (the next pattern): one longer window.
     pub fn append(&mut self, next: Window) {
         let offset = self.length_ns;
@@ -104,6 +111,7 @@ impl Window {
             mine.p999 = mine.p999.max(quantiles.p999);
             mine.max = mine.max.max(quantiles.max);
         }
+        self.append_readings(next.readings, offset);
         add_counts(&mut self.counters, next.counters);
         add_counts(&mut self.drops, next.drops);
         for (stamp, count) in next.stamps {
@@ -118,6 +126,21 @@ impl Window {
         self.softnet_squeezed += next.softnet_squeezed;
         self.notes.extend(next.notes);
         self.cut_short = self.cut_short.take().or(next.cut_short);
+    }
+
+    fn append_readings(&mut self, next: BTreeMap<String, Recorded>, offset_ns: u64) {
+        for (name, recorded) in next {
+            match self.readings.get_mut(&name) {
+                Some(mine) => mine.append(recorded, offset_ns),
+                // It began late: its silence until then is seen by its times.
+                None => {
+                    let mut late =
+                        Recorded { readings: Vec::new(), refused: 0, ..recorded.clone() };
+                    late.append(recorded, offset_ns);
+                    self.readings.insert(name, late);
+                }
+            }
+        }
     }
 }
 
@@ -135,6 +158,9 @@ pub struct Quantiles {
     pub max: u64,
 }
 
+/// Handed the samples of a window while it runs, in order of when they were due; says when they are enough.
+pub type Each<'a> = &'a mut dyn FnMut(&[Sample]) -> bool;
+
 /// Something that can measure: the probe against a peer, or the simulated host's traffic.
 pub trait Meter: Send {
     /// Waits until carrier and replies are back, at most `limit`. Ok(how long it took).
@@ -142,5 +168,17 @@ pub trait Meter: Send {
 
     /// Measures one window. `stop` is asked at least every 100 ms; when it says so, the window ends
     /// early with `cut_short` set.
-    fn window(&mut self, spec: &WindowSpec, stop: &dyn Fn() -> bool) -> Result<Window>;
+    fn window(&mut self, spec: &WindowSpec, stop: &dyn Fn() -> bool) -> Result<Window> {
+        self.watched(spec, stop, &mut |_| false)
+    }
+
+    /// The same, with an eye on the samples as they come. When `each` says that they are enough, the
+    /// window ends early with [`Window::CALLED_EARLY`] in `cut_short`. A sample may be missing from
+    /// this view (a caller too slow for it); the window itself has them all.
+    fn watched(
+        &mut self,
+        spec: &WindowSpec,
+        stop: &dyn Fn() -> bool,
+        each: Each<'_>,
+    ) -> Result<Window>;
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use playbooks::{Name, Value};
 
-use super::{Action, Baseline, Durable, End, Event, Next, Phase, Point, Run};
+use super::{Action, Baseline, Durable, End, Event, Next, Phase, Point, Run, Turn};
 use crate::{
     fault::{Fault, Kind, Result},
     log::{
@@ -55,10 +55,13 @@ impl Run {
                 Ok(()) => self.go(Phase::Settling(Point::Stage(stage)), Action::Settle),
                 Err(fault) => self.fail(stage, &fault),
             },
-            (Phase::Measuring(stage), Event::Measured(result)) => match result {
-                Ok(()) => self.check(stage),
-                Err(fault) => self.fail(stage, &fault),
-            },
+            (Phase::Measuring(point), Event::Measured(result)) => self.measured(point, result),
+            (Phase::Switching { to, left }, Event::Wrote { failed, results, nanoseconds }) => {
+                match self.take_in(to.stage, failed, results, nanoseconds) {
+                    Ok(()) => self.switch(to, left),
+                    Err(action) => action,
+                }
+            }
             (Phase::Checking { stage }, Event::Values(values)) => self.checked(stage, &values),
             (Phase::Judging(stage), Event::Judged(result)) => match result {
                 Ok((verdict, evidence)) => self.judged(stage, verdict, evidence),
@@ -79,7 +82,7 @@ impl Run {
         }
     }
 
-    fn go(&mut self, phase: Phase, action: Action) -> Action {
+    pub(super) fn go(&mut self, phase: Phase, action: Action) -> Action {
         self.phase = phase;
         action
     }
@@ -95,10 +98,29 @@ impl Run {
                 self.go(Phase::Baselining, Action::Measure(Point::Baseline))
             }
             (Point::Baseline, Err(fault)) => self.refuse("settle", &fault.to_string()),
-            (Point::Stage(stage), Ok(())) => {
-                self.go(Phase::Measuring(stage), Action::Measure(Point::Stage(stage)))
+            (Point::Stage(stage), Ok(())) => match self.first_turn(stage) {
+                Some(turn) => self.measure(Point::Turn(turn)),
+                None => self.measure(point),
+            },
+            (Point::Turn(_), Ok(())) => self.measure(point),
+            (Point::Stage(stage) | Point::Turn(Turn { stage, .. }), Err(fault)) => {
+                self.fail(stage, &fault)
             }
-            (Point::Stage(stage), Err(fault)) => self.fail(stage, &fault),
+        }
+    }
+
+    fn measure(&mut self, point: Point) -> Action {
+        self.go(Phase::Measuring(point), Action::Measure(point))
+    }
+
+    fn measured(&mut self, point: Point, result: Result<()>) -> Action {
+        match (point, result) {
+            (Point::Stage(stage), Ok(())) => self.check(stage),
+            (Point::Turn(turn), Ok(())) => self.next_turn(turn),
+            (Point::Stage(stage) | Point::Turn(Turn { stage, .. }), Err(fault)) => {
+                self.fail(stage, &fault)
+            }
+            (Point::Baseline, result) => self.derailed(&Event::Measured(result)),
         }
     }
 
@@ -201,6 +223,20 @@ impl Run {
         results: Vec<ReadBack>,
         nanoseconds: u64,
     ) -> Action {
+        match self.take_in(stage, failed, results, nanoseconds) {
+            Ok(()) => self.write_next(stage, left, disturbed),
+            Err(action) => action,
+        }
+    }
+
+    /// Takes in what a write has come to; `Err` with what to do where it did not hold.
+    fn take_in(
+        &mut self,
+        stage: usize,
+        failed: Option<Fault>,
+        results: Vec<ReadBack>,
+        nanoseconds: u64,
+    ) -> Result<(), Action> {
         for back in &results {
             if let Some(got) = &back.got {
                 self.own(&back.name, got);
@@ -208,16 +244,16 @@ impl Run {
             }
         }
         if let Some(fault) = failed {
-            return self.fail(stage, &fault);
+            return Err(self.fail(stage, &fault));
         }
         if let Some(back) = results.iter().find(|back| !back.holds()) {
             let got = back.got.as_ref().map_or("nothing readable".to_owned(), Value::to_string);
             let act = format!("set {} to {}", back.name, back.asked);
             let cause = format!("the driver took it without an error, and it reads {got}");
-            return self.fail(stage, &Fault::new(Kind::Drift, act, cause));
+            return Err(self.fail(stage, &Fault::new(Kind::Drift, act, cause)));
         }
         self.writes.push(Fact::Wrote { stage, results, nanoseconds });
-        self.write_next(stage, left, disturbed)
+        Ok(())
     }
 
     fn inspected(
@@ -284,7 +320,7 @@ impl Run {
     }
 
     /// Before judging: is everything that we wrote still as we left it?
-    fn check(&mut self, stage: usize) -> Action {
+    pub(super) fn check(&mut self, stage: usize) -> Action {
         let names: Vec<Name> = self.expected.keys().cloned().collect();
         self.go(Phase::Checking { stage }, Action::Read(names))
     }
@@ -346,7 +382,9 @@ impl Run {
     fn judged(&mut self, stage: usize, verdict: Verdict, evidence: String) -> Action {
         let next = self.decide(stage, &verdict);
         self.last_why.clone_from(&verdict.why);
-        let facts = vec![Fact::Judged { stage, evidence, verdict: Box::new(verdict) }];
+        // What turns have written since the last record goes before it.
+        let mut facts = std::mem::take(&mut self.writes);
+        facts.push(Fact::Judged { stage, evidence, verdict: Box::new(verdict) });
         self.go(
             Phase::RecordingVerdict { next },
             Action::Record { facts, durable: Durable::BestEffort },
@@ -411,7 +449,7 @@ impl Run {
     }
 
     /// A step of this stage failed: everything goes back.
-    fn fail(&mut self, stage: usize, fault: &Fault) -> Action {
+    pub(super) fn fail(&mut self, stage: usize, fault: &Fault) -> Action {
         let why = fault.to_string();
         let action = self.revert(&why);
         match action {

@@ -1,20 +1,25 @@
 //! From a playbook to a run: plan, refuse what may not be, make the undo script, drive.
 
-use playbooks::{Playbook, vocabulary::Disruption};
+use playbooks::{
+    Playbook,
+    playbook::Transport,
+    vocabulary::{Disruption, TakesEffect},
+};
 use policy::{Refusal, Ruling, management::Consent};
 use sha2::{Digest, Sha256};
 
-use super::{Declined, Desk, Exit, Outcome, finish};
+use super::{Declined, Desk, Exit, Outcome, control, finish};
 use crate::{
     engine::{Bench, Engine, Telling, gather},
     fault::{Kind, Result},
+    guard,
     host::{Host, Nic, nic},
     inventory,
     log::{Fact, RunRecord, RunState},
     measure::Meter,
-    plan::{Facts, Plan, Unplannable},
+    plan::{Facts, Plan, Step, Unplannable},
     run::{Allowance, Event, Run},
-    verdict::Criterions,
+    verdict::{Case, Criterions},
 };
 
 /// What an operator asks for.
@@ -23,6 +28,8 @@ pub struct Apply {
     pub playbook: Playbook,
     pub nic: String,
     pub peer: Option<String>,
+    /// The reflector that the control NIC is measured against, where it is another one.
+    pub control_peer: Option<String>,
     /// The digest of an approved plan, where one is named: anything else is stale.
     pub digest: Option<String>,
     pub allow_management: bool,
@@ -61,9 +68,15 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
                 Declined::new(Exit::Wrong, "no-step-applies", e.to_string())
             }
         })?;
+    let mut plan = plan;
+    if plan.playbook.verify.control.is_some() {
+        plan.control_peer.clone_from(&request.control_peer);
+    }
     let mut facts = facts;
     facts.warnings = warnings(host, &plan);
-    let refusals = refusals(host, &facts.nic, &plan, request)?;
+    let mut refusals = refusals(host, &facts.nic, &plan, request)?;
+    refusals.extend(control::refusal(host, subject, &plan)?);
+    refusals.extend(blind(host, &facts.nic)?);
     Ok(Prepared { plan, facts, refusals })
 }
 
@@ -87,13 +100,69 @@ fn permitted(playbook: &Playbook, driver: &str) -> Result<(), Declined> {
 
 /// What an operator should know before, and nothing forbids.
 fn warnings(host: &dyn Host, plan: &Plan) -> Vec<String> {
+    let mut warnings = Vec::new();
     let steers = plan.written().iter().any(|name| name.family() == "irq");
     if steers && crate::settings::irq::irqbalance_running(host) {
-        let words = "irqbalance is running and will move the interrupts again; the run would notice \
-                     it as somebody else's hand: stop it first";
-        return vec![words.to_owned()];
+        warnings.push(
+            "irqbalance is running and will move the interrupts again; the run would notice it as \
+             somebody else's hand: stop it first"
+                .to_owned(),
+        );
     }
-    Vec::new()
+    let verify = &plan.playbook.verify;
+    if let Some(period) = verify.storm_period.filter(|period| verify.window < *period * 3) {
+        warnings.push(format!(
+            "the window ({:.0} s) is shorter than three storm periods ({:.0} s each): a commit will \
+             be provisional",
+            verify.window.as_secs_f64(),
+            period.as_secs_f64()
+        ));
+    }
+    warnings.extend(limits(plan));
+    warnings
+}
+
+/// What the probe's windows cannot show of this plan; part of every verdict on it.
+fn limits(plan: &Plan) -> Vec<String> {
+    let mut limits = Vec::new();
+    let steps = || plan.stages.iter().flat_map(|stage| &stage.steps);
+    let names = |wanted: &dyn Fn(&Step) -> bool| -> Vec<String> {
+        let steps = steps().filter(|step| wanted(step));
+        steps.flat_map(|step| &step.batch).map(|change| change.name.to_string()).collect()
+    };
+    let verify = &plan.playbook.verify;
+    let new = names(&|step| step.takes_effect == TakesEffect::NewSockets);
+    if !new.is_empty() {
+        let new = new.join(", ");
+        limits.push(format!("measured on new connections; live ones are not yet reached by {new}"));
+    }
+    let tcp: Vec<String> = names(&|step| step.family == "sysctl")
+        .into_iter()
+        .filter(|name| name.contains(".tcp_"))
+        .collect();
+    if verify.transport == Transport::Udp && !tcp.is_empty() {
+        limits.push(format!("measured over UDP, which does not show {}", tcp.join(", ")));
+    }
+    let felt = names(&|step| step.disruption > Disruption::None);
+    if verify.interleave && !felt.is_empty() {
+        limits.push(format!(
+            "not interleaved where {} is in force: switching it to and fro would be felt",
+            felt.join(", ")
+        ));
+    }
+    limits
+}
+
+/// A run whose probe cannot represent what the NIC is used for would end inconclusive: better not begun.
+fn blind(host: &dyn Host, nic: &Nic) -> Result<Option<Refusal>> {
+    let holders = guard::bypass::holders(host, nic)?;
+    Ok((!holders.is_empty()).then(|| Refusal {
+        rule: "kernel-bypass",
+        why: format!("{} is used past the kernel: {}", nic.name, holders.join("; ")),
+        satisfy: "the probe's packets go through the kernel and say nothing about that traffic; \
+                  move it to another NIC first"
+            .to_owned(),
+    }))
 }
 
 /// Who else needs this NIC: nobody knows is no permission.
@@ -109,8 +178,21 @@ fn refusals(host: &dyn Host, nic: &Nic, plan: &Plan, request: &Apply) -> Result<
     })
 }
 
-/// The whole run. `meter` is opened by the caller, in the namespace and on the NIC it is about.
-pub fn apply(desk: &Desk, request: &Apply, meter: &mut dyn Meter) -> Result<Outcome, Declined> {
+/// What a run measures with; opened by the caller, in the namespace and on the NICs it is about.
+pub struct Meters<'a> {
+    pub nic: &'a mut dyn Meter,
+    /// Through the NIC that the playbook names as `control`.
+    pub control: Option<&'a mut dyn Meter>,
+}
+
+impl<'a> Meters<'a> {
+    pub fn alone(nic: &'a mut dyn Meter) -> Meters<'a> {
+        Meters { nic, control: None }
+    }
+}
+
+/// The whole run.
+pub fn apply(desk: &Desk, request: &Apply, meters: Meters<'_>) -> Result<Outcome, Declined> {
     finish::recover_all(desk)?;
     if let Some(why) = desk.store.get("frozen")? {
         let why = String::from_utf8_lossy(&why).trim().to_owned();
@@ -143,7 +225,7 @@ pub fn apply(desk: &Desk, request: &Apply, meter: &mut dyn Meter) -> Result<Outc
         desk.store.sync()?;
         return Err(Declined::new(Exit::Refused, &rule, why));
     }
-    drive(desk, request, prepared, begun, meter)
+    drive(desk, request, prepared, begun, meters)
 }
 
 /// Makes everything durable that a stranger would need if we died at the first write.
@@ -176,22 +258,26 @@ fn drive(
     request: &Apply,
     prepared: Prepared,
     begun: RunRecord,
-    meter: &mut dyn Meter,
+    meters: Meters<'_>,
 ) -> Result<Outcome, Declined> {
     let Prepared { plan, facts, refusals: _ } = prepared;
     let by = Criterions {
         objective: plan.playbook.objective.clone(),
         guardrails: plan.playbook.guardrails.clone(),
     };
-    let bench = Bench {
-        meter,
-        verify: plan.playbook.verify.clone(),
-        flows: 0,
+    let verify = plan.playbook.verify.clone();
+    let case = Case {
         by,
         seed: seed_of(&plan),
-        baseline: None,
-        candidate: None,
+        parts: verify.patterns.len().max(1),
+        storm_period_ns: verify.storm_period.map(|period| period.as_nanos() as u64),
+        notes: limits(&plan),
+        ..Case::default()
     };
+    let meter = meters.nic;
+    let control = meters.control.map(|meter| meter as &mut dyn Meter);
+    let (baseline, sides) = (None, Default::default());
+    let bench = Bench { meter, control, verify, flows: 0, case, baseline, sides };
     let seq = desk.store.entries()?.len() as u64;
     let mut engine = Engine {
         host: desk.host,

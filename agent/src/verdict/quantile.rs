@@ -87,8 +87,8 @@ fn thresholds(arm: &Arm, rungs: &[f64]) -> Option<Vec<u64>> {
 
 /// The same quantile of both arms.
 pub(super) struct Pair<'a> {
-    baseline: Side<'a>,
-    candidate: Side<'a>,
+    pub(super) baseline: Side<'a>,
+    pub(super) candidate: Side<'a>,
 }
 
 impl<'a> Pair<'a> {
@@ -194,10 +194,10 @@ impl<'a> Pair<'a> {
 }
 
 /// One arm's quantile and how far off it can be.
-struct Side<'a> {
+pub(super) struct Side<'a> {
     ranked: &'a Ranked,
-    count: u64,
-    point: u64,
+    pub(super) count: u64,
+    pub(super) point: u64,
     /// p itself.
     level: f64,
     /// Shares of samples up to each threshold, ascending, with their standard errors.
@@ -219,7 +219,7 @@ impl<'a> Side<'a> {
     }
 
     /// The largest latency that may be the quantile; lost where no sample is large enough to say.
-    fn upper(&self, z: f64) -> u64 {
+    pub(super) fn upper(&self, z: f64) -> u64 {
         let mut farthest = self.level;
         for pair in self.rungs.windows(2) {
             let [(low, one), (high, other)] = *pair else { continue };
@@ -235,7 +235,7 @@ impl<'a> Side<'a> {
     }
 
     /// The smallest latency that may be the quantile; 0 where no sample is small enough to say.
-    fn lower(&self, z: f64) -> u64 {
+    pub(super) fn lower(&self, z: f64) -> u64 {
         let mut farthest = self.level;
         for pair in self.rungs.windows(2) {
             let [(low, one), (high, other)] = *pair else { continue };
@@ -284,7 +284,7 @@ impl Ranked {
 }
 
 /// The largest value of `of` over all ways in which two independent parts share one error.
-fn worst(of: impl Fn(f64, f64) -> f64) -> f64 {
+pub(super) fn worst(of: impl Fn(f64, f64) -> f64) -> f64 {
     QUARTER.iter().map(|&(a, b)| of(a, b)).fold(f64::MIN, f64::max)
 }
 

@@ -82,6 +82,13 @@ impl Watch {
         Watch::over(vec![segment], by)
     }
 
+    /// One of several watches that share the chance of a false alarm.
+    pub fn of_part(baseline: &[Sample], by: &Criterions, watches: usize) -> Watch {
+        let mut watch = Watch::of_samples(baseline, by);
+        watch.enough *= watches as f64;
+        watch
+    }
+
     fn over(segments: Vec<Segment>, by: &Criterions) -> Watch {
         // The second arm is only there to be asked nothing; block phase and seed do not matter here.
         let sides = Sides::new(segments, Vec::new(), 0);
@@ -162,7 +169,10 @@ impl Bet {
             | Metric::TcpRetransmitRatio
             | Metric::Drops
             | Metric::NicCounter(_)
-            | Metric::SoftnetSqueezed => return None,
+            | Metric::SoftnetSqueezed
+            | Metric::TcpRtt
+            | Metric::TcpSessionRetransmits
+            | Metric::External(_) => return None,
         };
         let fair = allowed > 0.0 && allowed < 1.0 && threshold_ns < Sample::LOST;
         if !fair {

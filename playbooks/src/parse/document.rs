@@ -7,6 +7,7 @@ use semver::Version;
 use super::{
     criteria::{self, Placed},
     entries::Fields,
+    figures::{self, Declared},
     findings::{Findings, shown},
     stages,
     tree::{Node, Scalar},
@@ -36,6 +37,7 @@ pub(super) fn playbook(document: &Node, findings: &mut Findings) -> Option<Playb
         "stages",
         "objective",
         "guardrails",
+        "metrics",
         "verify",
         "drain",
         "probation",
@@ -49,8 +51,13 @@ pub(super) fn playbook(document: &Node, findings: &mut Findings) -> Option<Playb
         None => Some(AppliesTo::default()),
     };
     let stages = fields.need("stages", findings).and_then(|node| stages::read(node, findings));
-    let objective = optional_criteria(&fields, "objective", findings);
-    let guardrails = optional_criteria(&fields, "guardrails", findings);
+    let metrics = match fields.get("metrics") {
+        Some(node) => figures::read(node, findings),
+        None => Some(Declared::new()),
+    };
+    let declared = metrics.clone().unwrap_or_default();
+    let objective = optional_criteria(&fields, "objective", &declared, findings);
+    let guardrails = optional_criteria(&fields, "guardrails", &declared, findings);
     if fields.get("objective").is_none() && fields.get("guardrails").is_none() {
         let help = "add `guardrails`, or an `objective`, or both";
         findings.mend(document.mark, "nothing decides whether a change stays", help);
@@ -59,6 +66,7 @@ pub(super) fn playbook(document: &Node, findings: &mut Findings) -> Option<Playb
     if let Some(verify) = &verify {
         for placed in [&objective, &guardrails].into_iter().flatten() {
             criteria::check_tails(placed, verify, findings);
+            criteria::check_readings(placed, verify, &declared, findings);
         }
     }
     let drain = match fields.get("drain") {
@@ -79,6 +87,7 @@ pub(super) fn playbook(document: &Node, findings: &mut Findings) -> Option<Playb
         stages: stages?,
         objective: criteria::without_places(objective?),
         guardrails: criteria::without_places(guardrails?),
+        metrics: figures::sound(metrics?)?,
         verify: verify?,
         drain: drain?,
         probation,
@@ -166,9 +175,14 @@ fn applies_to(node: &Node, findings: &mut Findings) -> Option<AppliesTo> {
     Some(AppliesTo { driver: driver?, model: model?, firmware: firmware?, kernel: kernel? })
 }
 
-fn optional_criteria(fields: &Fields, key: &str, findings: &mut Findings) -> Option<Placed> {
+fn optional_criteria(
+    fields: &Fields,
+    key: &str,
+    declared: &Declared,
+    findings: &mut Findings,
+) -> Option<Placed> {
     match fields.get(key) {
-        Some(node) => criteria::read(node, key, findings),
+        Some(node) => criteria::read(node, key, declared, findings),
         None => Some(Placed::new()),
     }
 }
@@ -178,8 +192,17 @@ fn optional_criteria(fields: &Fields, key: &str, findings: &mut Findings) -> Opt
 fn verify(node: Option<&Node>, findings: &mut Findings) -> Option<Verify> {
     let mut verify = Verify::default();
     let Some(node) = node else { return Some(verify) };
-    const KEYS: &[&str] =
-        &["transport", "settle", "window", "rate", "payload", "patterns", "interleave", "control"];
+    const KEYS: &[&str] = &[
+        "transport",
+        "settle",
+        "window",
+        "rate",
+        "payload",
+        "patterns",
+        "interleave",
+        "control",
+        "storm-period",
+    ];
     const TRANSPORTS: &[(&str, Transport)] = &[("udp", Transport::Udp), ("tcp", Transport::Tcp)];
     let fields = findings.fields(node, "verify", KEYS)?;
     let transport = match fields.get("transport") {
@@ -209,6 +232,10 @@ fn verify(node: Option<&Node>, findings: &mut Findings) -> Option<Verify> {
     }
     if let Some(node) = fields.get("control") {
         verify.control = control(node, findings);
+    }
+    if let Some(node) = fields.get("storm-period") {
+        verify.storm_period =
+            findings.duration(node, "storm-period", Duration::from_millis(1)..=unit::LONGEST);
     }
     verify.transport = transport.unwrap_or(verify.transport);
     Some(verify)

@@ -67,6 +67,7 @@ fn a_plan() -> Plan {
         driver: "veth".to_owned(),
         firmware: None,
         peer: Some("192.0.2.2".to_owned()),
+        control_peer: None,
         playbook,
         stages: vec![stage],
         revert: Vec::new(),

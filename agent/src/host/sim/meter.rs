@@ -12,7 +12,7 @@ use super::{
 use crate::{
     fault::{Fault, Kind, Result},
     host::Host,
-    measure::{Meter, Sample, Window, WindowSpec, window::Quantiles},
+    measure::{Each, Meter, Sample, Window, WindowSpec, window::Quantiles},
 };
 
 /// How often a window looks whether it is to stop, and how the machine has changed.
@@ -57,7 +57,12 @@ impl Meter for SimMeter {
         }
     }
 
-    fn window(&mut self, spec: &WindowSpec, stop: &dyn Fn() -> bool) -> Result<Window> {
+    fn watched(
+        &mut self,
+        spec: &WindowSpec,
+        stop: &dyn Fn() -> bool,
+        each: Each<'_>,
+    ) -> Result<Window> {
         let length_ns = u64::try_from(spec.length.as_nanos()).unwrap_or(u64::MAX);
         let due = u128::from(length_ns) * u128::from(spec.rate) / 1_000_000_000;
         if due > u128::from(SAMPLES_MAX) {
@@ -72,9 +77,12 @@ impl Meter for SimMeter {
         let mut at_ns = 0;
         while at_ns < length_ns && window.cut_short.is_none() {
             let until_ns = length_ns.min(at_ns + SLICE.as_nanos() as u64);
+            let seen = window.samples.len();
             self.slice(spec, at_ns, until_ns, &mut window);
             at_ns = until_ns;
-            if at_ns < length_ns && stop() {
+            if each(&window.samples[seen..]) {
+                window.cut_short = Some(Window::CALLED_EARLY.to_owned());
+            } else if at_ns < length_ns && stop() {
                 window.cut_short = Some("stopped".to_owned());
             }
         }

@@ -69,8 +69,7 @@ pub(super) fn merge(c: &Context<'_>, sent_ns: &[u64], arrivals: &[Arrival], due:
                     By::UserSpace => user += 1,
                 }
                 merged.impossible_residence += u64::from(times.residence.is_none());
-                let residence = times.residence.unwrap_or(0);
-                let latency = times.round_trip - residence;
+                let (residence, latency) = (times.residence.unwrap_or(0), times.latency());
                 parts.wire.push(latency);
                 parts.reflector.push(residence);
                 parts.sender.push((times.departed - c.real(c.start_ns + due_ns)).max(0) as u64);
@@ -126,7 +125,7 @@ impl Parts {
     }
 }
 
-enum Timing {
+pub(super) enum Timing {
     Unsent,
     Lost,
     Late,
@@ -139,7 +138,7 @@ enum By {
     UserSpace,
 }
 
-struct Times {
+pub(super) struct Times {
     by: By,
     /// T1 and T4 of the system's clock, the kernel's where it gave them.
     departed: i64,
@@ -149,13 +148,20 @@ struct Times {
     residence: Option<u64>,
 }
 
+impl Times {
+    /// `(T4 - T1) - (T3 - T2)`.
+    pub(super) fn latency(&self) -> u64 {
+        self.round_trip - self.residence.unwrap_or(0)
+    }
+}
+
 impl Context<'_> {
     fn real(&self, monotonic_ns: u64) -> i64 {
         self.offset_ns.saturating_add_unsigned(monotonic_ns)
     }
 }
 
-fn timing(c: &Context<'_>, sent_ns: u64, arrival: &Arrival) -> Timing {
+pub(super) fn timing(c: &Context<'_>, sent_ns: u64, arrival: &Arrival) -> Timing {
     /// The two clocks are read nanoseconds apart.
     const SLACK_NS: i64 = 1_000;
     if sent_ns == 0 {

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-use super::{Control, Measured, Probe, attend, counted, pace::Pacer};
+use super::{Control, Live, Measured, Onlooker, Probe, attend, counted, pace::Pacer};
 
 /// One thread each.
 const CONNECTIONS_MAX: u16 = 8;
@@ -88,39 +88,50 @@ struct Outcome {
     residence_ns: u64,
 }
 
+impl Outcome {
+    fn latency_ns(&self) -> u64 {
+        match self.back_ns {
+            0 => Sample::LOST,
+            back => back.saturating_sub(self.from_ns),
+        }
+    }
+}
+
 pub(super) fn run(
     connections: &mut Connections,
     plan: &Schedule,
     (length_ns, timeout): (u64, Duration),
-    stop: &dyn Fn() -> bool,
+    onlooker: &mut Onlooker<'_>,
 ) -> Measured {
     let control = &Control::begin(timeout);
     let Connections { way, peer, lines } = connections;
     let (way, peer, count) = (&*way, *peer, lines.len());
+    let (live, seen) = Live::channel();
     let (mut outcomes, stopped) = std::thread::scope(|scope| {
         let threads: Vec<_> = lines
             .iter_mut()
             .enumerate()
             .map(|(nth, line)| {
+                let live = live.clone();
                 scope.spawn(move || {
-                    let outcomes = line.serve(way, peer, plan, (nth, count), control);
+                    let outcomes = line.serve(way, peer, plan, (nth, count), (control, &live));
                     control.caller.unpark();
                     outcomes
                 })
             })
             .collect();
-        let stopped = attend(control, stop, &|| threads.iter().all(|t| t.is_finished()));
+        let stopped = attend(control, onlooker, &seen, &|| threads.iter().all(|t| t.is_finished()));
         let outcomes: Vec<Outcome> =
             threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect();
         (outcomes, stopped)
     });
     outcomes.sort_unstable_by_key(|o| o.packet);
-    let cut = stopped.map(|at| at.saturating_sub(control.start_ns).min(length_ns));
+    let cut = stopped.as_ref().map(|cut| cut.at_ns.saturating_sub(control.start_ns).min(length_ns));
     let due = cut.map_or(plan.due_ns.len(), |cut| plan.due_ns.partition_point(|&d| d < cut));
     let window = Window {
         began_utc_ns: control.offset_ns.saturating_add_unsigned(control.start_ns),
         length_ns: cut.unwrap_or(length_ns),
-        cut_short: cut.map(|_| "stopped on request".to_owned()),
+        cut_short: stopped.map(|cut| cut.why.to_owned()),
         ..sampled(plan, &outcomes, due, count, control)
     };
     let lines = &connections.lines;
@@ -168,9 +179,8 @@ fn sampled(
             queued.push(behind)
         };
         if outcome.back_ns != 0 {
-            let latency = outcome.back_ns.saturating_sub(outcome.from_ns);
             let round_trip = outcome.back_ns.saturating_sub(outcome.sent_ns);
-            samples[outcome.packet].latency_ns = latency;
+            samples[outcome.packet].latency_ns = outcome.latency_ns();
             wire.push(round_trip.saturating_sub(outcome.residence_ns));
             reflector.push(outcome.residence_ns.min(round_trip));
         }
@@ -215,7 +225,7 @@ impl Line {
         peer: SocketAddr,
         plan: &Schedule,
         (nth, count): (usize, usize),
-        control: &Control,
+        (control, live): (&Control, &Live),
     ) -> Vec<Outcome> {
         let pacer = Pacer::new();
         let mut outcomes = Vec::with_capacity(plan.due_ns.len() / count + 1);
@@ -240,6 +250,8 @@ impl Line {
                 }
             }
             free_ns = clock::monotonic_ns();
+            let (due_ns, flow) = (plan.due_ns[packet], nth as u16);
+            live.put(Sample { due_ns, latency_ns: outcome.latency_ns(), flow });
             outcomes.push(outcome);
         }
         outcomes

@@ -3,7 +3,7 @@
 use std::{
     net::{SocketAddr, UdpSocket},
     os::fd::AsFd,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -23,7 +23,8 @@ use crate::{
 };
 
 use super::{
-    Control, Measured, Probe, attend, counted,
+    Control, Live, Measured, Onlooker, Probe, attend, counted,
+    front::Front,
     merge::{Arrival, Context, merge, number},
     pace::Pacer,
 };
@@ -124,16 +125,30 @@ pub(super) fn request(socket: &UdpSocket, sequence: u32) -> std::io::Result<()> 
 }
 
 /// What both threads of a window look at.
-struct Shared<'a> {
+pub(super) struct Shared<'a> {
     flows: &'a Flows,
     plan: &'a Schedule,
     control: &'a Control,
     /// The sequence number of packet 0.
     base: u32,
     /// By packet: when user space sent it, CLOCK_MONOTONIC; 0: not (yet).
-    sent: Vec<AtomicU64>,
+    pub(super) sent: Vec<AtomicU64>,
+    /// Packets whose turn came, sent or failed.
+    pub(super) reached: AtomicUsize,
     sending: AtomicBool,
     give_up_ns: u64,
+}
+
+impl<'a> Shared<'a> {
+    pub(super) fn context(&self) -> Context<'a> {
+        Context {
+            plan: self.plan,
+            start_ns: self.control.start_ns,
+            offset_ns: self.control.offset_ns,
+            timeout_ns: self.control.timeout_ns,
+            flows: self.flows.sockets.len(),
+        }
+    }
 }
 
 /// Runs one window. The schedule's packets carry the sequence numbers from `base` on.
@@ -141,10 +156,10 @@ pub(super) fn run(
     flows: &mut Flows,
     plan: &Schedule,
     (base, length_ns, timeout): (u32, u64, Duration),
-    stop: &dyn Fn() -> bool,
+    onlooker: &mut Onlooker<'_>,
 ) -> Result<Measured> {
-    let count = flows.sockets.len();
     let notes = std::mem::take(&mut flows.notes);
+    let (live, seen) = Live::channel();
     let mut receiver = Receiver::new(flows, plan)?;
     let sent = (0..plan.due_ns.len()).map(|_| AtomicU64::new(0)).collect();
     let control = &Control::begin(timeout);
@@ -154,31 +169,25 @@ pub(super) fn run(
         control,
         base,
         sent,
+        reached: AtomicUsize::new(0),
         sending: AtomicBool::new(true),
         give_up_ns: control.start_ns + length_ns + control.timeout_ns,
     };
-    let (stopped, sending) = std::thread::scope(|scope| {
+    let (stopped, failed) = std::thread::scope(|scope| {
         let sender = scope.spawn(|| send(&shared));
         let collector = scope.spawn(|| {
-            receiver.collect(&shared);
+            receiver.collect(&shared, &live);
             control.caller.unpark();
         });
-        let stopped = attend(control, stop, &|| collector.is_finished());
+        let stopped = attend(control, onlooker, &seen, &|| collector.is_finished());
         (stopped, sender.join().unwrap_or_default())
     });
+    let (context, reached) = (shared.context(), shared.reached.load(Ordering::Acquire));
     let sent: Vec<u64> = shared.sent.into_iter().map(AtomicU64::into_inner).collect();
     number(&sent, &receiver.departures, &mut receiver.arrivals);
     // A window cut short ends before the first packet that had no time to be sent.
-    let cut = stopped.map(|at| at.saturating_sub(control.start_ns).min(length_ns));
-    let due = cut
-        .map_or(sent.len(), |cut| plan.due_ns.partition_point(|&d| d < cut).min(sending.reached));
-    let context = Context {
-        plan,
-        start_ns: control.start_ns,
-        offset_ns: control.offset_ns,
-        timeout_ns: control.timeout_ns,
-        flows: count,
-    };
+    let cut = stopped.as_ref().map(|cut| cut.at_ns.saturating_sub(control.start_ns).min(length_ns));
+    let due = cut.map_or(sent.len(), |cut| plan.due_ns.partition_point(|&d| d < cut).min(reached));
     let merged = merge(&context, &sent, &receiver.arrivals, due);
     let carried = sent.iter().filter(|&&s| s != 0).count() as u64;
     let mut window = Window {
@@ -193,10 +202,10 @@ pub(super) fn run(
         split: merged.split,
         stamps: merged.stamps,
         notes,
-        cut_short: cut.map(|_| "stopped on request".to_owned()),
+        cut_short: stopped.map(|cut| cut.why.to_owned()),
         ..Window::default()
     };
-    window.counters = probe_counters(&receiver, merged.unsent, sending.failed);
+    window.counters = probe_counters(&receiver, merged.unsent, failed);
     window.notes.extend(remarks(&receiver, &window, merged.unsent, merged.impossible_residence));
     let frames = u64::from(plan.size_max() + 8).div_ceil(1480);
     let own_packets = (carried + receiver.received) * frames;
@@ -240,23 +249,15 @@ fn remarks(receiver: &Receiver, window: &Window, unsent: u64, impossible: u64) -
     notes
 }
 
-/// How the sending thread ended.
-#[derive(Default)]
-struct Sending {
-    failed: u64,
-    /// Packets whose turn came, sent or failed.
-    reached: usize,
-}
-
-/// The sending thread.
-fn send(shared: &Shared<'_>) -> Sending {
+/// The sending thread. How many sends failed.
+fn send(shared: &Shared<'_>) -> u64 {
     let pacer = Pacer::new();
     let control = shared.control;
     let estimate = ErrorEstimate::ours(Format::Ntp);
     let blank = Request { sequence: 0, sent_ns: 0, estimate, ssid: SSID };
     let mut packet = vec![0; (shared.plan.size_max() as usize).max(BASE)];
     let mut written = 0;
-    let mut sending = Sending::default();
+    let mut failed = 0;
     let count = shared.flows.sockets.len();
     for (i, due_ns) in shared.plan.due_ns.iter().enumerate() {
         let Some(now) = pacer.wait(control.start_ns + due_ns, &control.over) else { break };
@@ -278,20 +279,20 @@ fn send(shared: &Shared<'_>) -> Sending {
         shared.sent[i].store(now, Ordering::Release);
         if shared.flows.sockets[i % count].send(&packet[..size]).is_err() {
             shared.sent[i].store(0, Ordering::Release);
-            sending.failed += 1;
+            failed += 1;
         }
-        sending.reached = i + 1;
+        shared.reached.store(i + 1, Ordering::Release);
     }
     shared.sending.store(false, Ordering::Release);
-    sending
+    failed
 }
 
 /// The collecting thread's state.
-struct Receiver {
+pub(super) struct Receiver {
     epoll: Epoll,
-    arrivals: Vec<Arrival>,
+    pub(super) arrivals: Vec<Arrival>,
     /// By flow, in the kernel's numbering: when each datagram departed, by software and by hardware.
-    departures: Vec<Vec<(i64, i64)>>,
+    pub(super) departures: Vec<Vec<(i64, i64)>>,
     buffer: Vec<u8>,
     /// By flow: the highest packet index seen so far, plus one.
     newest: Vec<usize>,
@@ -333,7 +334,8 @@ impl Receiver {
     }
 
     /// Collects until every packet is answered, or the last one's time is over.
-    fn collect(&mut self, shared: &Shared<'_>) {
+    fn collect(&mut self, shared: &Shared<'_>, live: &Live) {
+        let mut front = Front::new(shared);
         let mut events = [EpollEvent::empty(); 64];
         let mut sent_all_at = None;
         loop {
@@ -349,6 +351,7 @@ impl Receiver {
                 }
             }
             let now = clock::monotonic_ns();
+            front.advance(self, shared, now, live);
             // The sender gives up by itself; should it not, this does not wait for it for ever.
             let overtime = now > shared.give_up_ns + shared.control.timeout_ns;
             if shared.sending.load(Ordering::Acquire) && !overtime {

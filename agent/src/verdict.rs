@@ -203,11 +203,14 @@ pub fn judge_evidence(evidence: &Evidence, by: &Criterions, seed: u64) -> Verdic
         why = format!("a window was cut short ({cut}): a whole one is needed");
     }
     let objective_met = decided.iter().all(|d| d.objective.is_none_or(|s| s == Standing::Holds));
+    let (too_rare, mut notes) = (scene.too_rare(), scene.notes);
     let provisional = match verdict {
-        Call::Keep => decide::provisional(&decided, scene.too_rare()),
-        Call::Revert | Call::Inconclusive => None,
+        Call::Keep => decide::provisional(&decided, too_rare),
+        Call::Revert | Call::Inconclusive => {
+            notes.extend(too_rare);
+            None
+        }
     };
-    let notes = scene.notes;
     let metrics = decided.into_iter().map(|d| (d.metric, d.judged)).collect();
     Verdict { verdict, objective_met, why, provisional, notes, metrics, seed }
 }

@@ -18,6 +18,7 @@ pub mod reflect;
 mod runs;
 mod signals;
 mod try_out;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -79,6 +80,8 @@ enum Command {
     Revert(apply::RevertArgs),
     /// Finish what a crash interrupted
     Recover(apply::RecoverArgs),
+    /// Watch a committed run for the time of its probation, and revert it on regression
+    Watch(watch::Args),
     /// Answer probes: STAMP (RFC 8762) over UDP, request and response over TCP
     Reflect(reflect::Args),
     /// Latency to a reflector now, split into sender, wire, reflector and receiver
@@ -135,6 +138,7 @@ fn run(cli: &Cli) -> Done {
         Command::Abort(args) => abort::run(common, args),
         Command::Revert(args) => apply::revert(common, args),
         Command::Recover(args) => apply::recover(common, args),
+        Command::Watch(args) => watch::run(common, args),
         Command::Reflect(args) => reflect::run(common, args),
         Command::Probe(args) => probe::run(common, args),
         Command::Judge(args) => judge::run(common, args),

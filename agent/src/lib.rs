@@ -23,5 +23,6 @@ pub mod settings;
 // shell
 pub mod cli;
 pub mod engine;
+pub mod probation;
 pub mod rehearsal;
 pub mod runs;

@@ -45,6 +45,11 @@ pub(super) fn recover_all(desk: &Desk) -> Result<(), Declined> {
 
 /// Puts back what a committed run changed.
 pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
+    revert_because(desk, wanted, "reverted on request")
+}
+
+/// The same, for a reason of one's own.
+pub fn revert_because(desk: &Desk, wanted: &str, why: &str) -> Result<RunRecord, Declined> {
     recover_all(desk)?;
     let history = desk.history()?;
     let run = match wanted {
@@ -74,7 +79,7 @@ pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
             return Err(Declined::new(Exit::Refused, "owner", why));
         }
     }
-    put_back(desk, run, "reverted on request")
+    put_back(desk, run, why)
 }
 
 fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Declined> {

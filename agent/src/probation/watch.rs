@@ -28,7 +28,7 @@ const STEADY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Dura
 const PACKETS_MAX: u64 = 2_000_000;
 /// The reference: a fiftieth of the watch, within these limits.
 const REFERENCE: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(5)..=Duration::from_secs(300);
+    Duration::from_secs(5)..=Duration::from_secs(600);
 /// How long silence is waited out: a tenth of the watch, within these limits.
 const SILENCE: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(5)..=Duration::from_secs(600);
@@ -129,10 +129,6 @@ impl<'a> Watch<'a> {
     pub(super) fn drive(&mut self, meter: &mut dyn Meter) -> Ended {
         let length_ns = nanoseconds(self.order.length);
         self.introduce();
-        if self.checks.watched().is_empty() {
-            let why = "the run's baseline is too small for any of its guardrails to be watched";
-            return Ended::with(Ending::Inconclusive, why);
-        }
         // What is left over by silences is not worth a window of its own.
         let slack_ns = (length_ns / 10).min(1_000_000_000);
         // Watched time only grows with replies: the clock bounds the whole.
@@ -152,7 +148,18 @@ impl<'a> Watch<'a> {
                 return Ended::with(Ending::Inconclusive, why);
             }
         }
-        Ended::with(Ending::Held, "no guardrail was broken")
+        match self.watches_any() {
+            true => Ended::with(Ending::Held, "no guardrail was broken"),
+            false => Ended::with(
+                Ending::Inconclusive,
+                "baseline and reference were too small, or too noisy, for any guardrail to be watched",
+            ),
+        }
+    }
+
+    fn watches_any(&self) -> bool {
+        let (Steady::Gathering { vigil, .. } | Steady::Against { vigil, .. }) = &self.steady;
+        !self.checks.watched().is_empty() || !vigil.watched().is_empty()
     }
 
     /// What comes next, with so many nanoseconds left. The last thing is a check.

@@ -4,6 +4,8 @@
 mod abort;
 mod after;
 mod apply;
+mod burden;
+mod campaign;
 mod demo;
 mod freeze;
 pub mod inventory;
@@ -82,6 +84,8 @@ enum Command {
     Recover(apply::RecoverArgs),
     /// Watch a committed run for the time of its probation, and revert it on regression
     Watch(watch::Args),
+    /// After a commit: every traffic pattern, faults on purpose, endurance; each with its own verdict
+    Campaign(campaign::Args),
     /// Answer probes: STAMP (RFC 8762) over UDP, request and response over TCP
     Reflect(reflect::Args),
     /// Latency to a reflector now, split into sender, wire, reflector and receiver
@@ -97,6 +101,9 @@ enum Command {
     /// The demo's other host
     #[command(hide = true)]
     DemoPeer(demo::PeerArgs),
+    /// A campaign's burden
+    #[command(hide = true)]
+    Burden(burden::Args),
     /// Shell completions
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
@@ -139,6 +146,7 @@ fn run(cli: &Cli) -> Done {
         Command::Revert(args) => apply::revert(common, args),
         Command::Recover(args) => apply::recover(common, args),
         Command::Watch(args) => watch::run(common, args),
+        Command::Campaign(args) => campaign::run(common, args),
         Command::Reflect(args) => reflect::run(common, args),
         Command::Probe(args) => probe::run(common, args),
         Command::Judge(args) => judge::run(common, args),
@@ -146,6 +154,7 @@ fn run(cli: &Cli) -> Done {
         Command::Thaw => freeze::thaw(common),
         Command::Demo(args) => demo::run(common, args),
         Command::DemoPeer(args) => demo::peer(args),
+        Command::Burden(args) => burden::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "nicmend", &mut std::io::stdout());
             Ok(Exit::Done)

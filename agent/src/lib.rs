@@ -21,6 +21,7 @@ pub mod report;
 pub mod settings;
 
 // shell
+pub mod campaign;
 pub mod cli;
 pub mod engine;
 pub mod probation;

@@ -74,7 +74,7 @@ pub fn watch(
     order: &Order,
     meter: &mut dyn Meter,
 ) -> Result<Outcome, Declined> {
-    let around = in_force(post, &terms.run)?;
+    let around = in_force(post.host, post.store, &terms.run)?;
     let length_ns = nanoseconds(order.length);
     let earlier = terms.run.probation.as_ref();
     let carried_ns = earlier.map_or(0, |p| p.carried_ns()).min(length_ns);
@@ -92,21 +92,25 @@ pub fn watch(
 }
 
 /// Refuses where what the run left is not what is there.
-fn in_force<'a>(post: &Post<'a>, run: &'a RunRecord) -> Result<Around<'a>, Declined> {
-    let here = gather::netns(post.host);
+pub(crate) fn in_force<'a>(
+    host: &'a dyn Host,
+    store: &'a dyn Store,
+    run: &'a RunRecord,
+) -> Result<Around<'a>, Declined> {
+    let here = gather::netns(host);
     if here != run.netns {
         let words = format!(
-            "run {} changed network namespace {}, this is {here}; watch it there (`ip netns exec`)",
+            "run {} changed network namespace {}, this is {here}; it is there (`ip netns exec`)",
             run.id, run.netns
         );
         return Err(Declined::new(Exit::Failed, "netns", words));
     }
-    let history = History::fold(&post.store.entries()?)?;
+    let history = History::fold(&store.entries()?)?;
     if let Some((name, owner)) = around::taken_over(&history, run) {
         let why = format!("the later run {owner} has taken {name} over; watch that one");
         return Err(Declined::new(Exit::Refused, "owner", why));
     }
-    let around = Around::new(post.host, post.store, run)?;
+    let around = Around::new(host, store, run)?;
     if let Some(first) = around.foreign().first() {
         let why = format!(
             "run {} is not in force any more: it left {} at {}, and that is {}; apply it again",

@@ -59,6 +59,13 @@ pub struct Aftermath {
     pub why: String,
 }
 
+impl Campaign {
+    /// Whether its process ended before it did, for whoever writes under this epoch.
+    pub fn interrupted(&self, epoch: u64) -> bool {
+        self.epoch != epoch && (self.call.is_none() || !self.leaves.is_empty())
+    }
+}
+
 impl Probation {
     /// What counts of an earlier watch when another is begun: nothing of one that came to its end.
     pub fn carried_ns(&self) -> u64 {
@@ -77,6 +84,9 @@ impl Probation {
 pub struct Campaign {
     /// From 1.
     pub campaign: u32,
+    /// Of the writer that began it: one with another epoch is that of another process.
+    #[serde(skip)]
+    pub epoch: u64,
     /// What it was to try, in order.
     pub items: Vec<String>,
     pub for_ns: u64,
@@ -135,10 +145,11 @@ pub(super) fn watched(probation: &mut Option<Probation>, fact: &Fact) {
 }
 
 /// Takes one more fact into the campaigns of a run.
-pub(super) fn tried(campaigns: &mut Vec<Campaign>, fact: &Fact) {
+pub(super) fn tried(campaigns: &mut Vec<Campaign>, fact: &Fact, epoch: u64) {
     if let Fact::CampaignBegan { campaign, items, for_ns, peer: _ } = fact {
         campaigns.push(Campaign {
             campaign: *campaign,
+            epoch,
             items: items.clone(),
             for_ns: *for_ns,
             judged: Vec::new(),

@@ -239,7 +239,7 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         | Fact::Burdened { .. }
         | Fact::Unburdened { .. }
         | Fact::CampaignJudged { .. }
-        | Fact::CampaignEnded { .. }) => after::tried(&mut run.campaigns, trial),
+        | Fact::CampaignEnded { .. }) => after::tried(&mut run.campaigns, trial, entry.epoch),
         Fact::Begun { .. }
         | Fact::Mended { .. }
         | Fact::Baseline { .. }

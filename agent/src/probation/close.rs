@@ -10,10 +10,7 @@ use super::{
     watch::{Compared, Ended, SoFar},
 };
 use crate::{
-    engine::{
-        Telling,
-        evidence::{self, Bundle},
-    },
+    engine::{Telling, evidence},
     fault::Result as Faulty,
     log::{
         Fact, History, RunRecord, RunState,
@@ -238,15 +235,8 @@ fn case(terms: &Terms, compared: &Compared) -> Case {
 
 /// Stores what was compared; the bundle's digest. What cannot be stored is said, and changes nothing.
 fn kept(post: &Post, terms: &Terms, point: &str, compared: Compared) -> Option<String> {
-    let put = || -> Faulty<String> {
-        let (store, id) = (post.store, &terms.run.id);
-        let reference =
-            evidence::put_window(store, id, &format!("{point}-reference"), &compared.reference)?;
-        let window = evidence::put_window(store, id, point, &compared.window)?;
-        let bundle = Bundle::of(&case(terms, &compared), [vec![reference], vec![window]], None);
-        evidence::put_bundle(store, id, point, &bundle)
-    };
-    match put() {
+    let (case, reference) = (case(terms, &compared), format!("{point}-reference"));
+    match evidence::put_case(post.store, &terms.run.id, (point, &reference), &case) {
         Ok(digest) => Some(digest),
         Err(fault) => {
             (post.tell)(&Telling::Note(format!("the evidence was not kept: {fault}")));

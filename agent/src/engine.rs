@@ -4,7 +4,7 @@
 
 pub mod evidence;
 pub mod gather;
-mod hands;
+pub(crate) mod hands;
 mod window;
 
 use std::sync::Arc;
@@ -83,6 +83,10 @@ pub enum Telling {
         length_ms: u64,
     },
     Writing {
+        what: String,
+    },
+    /// A committed run is being watched.
+    Watching {
         what: String,
     },
     Judged {

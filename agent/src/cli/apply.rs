@@ -68,7 +68,7 @@ pub(super) struct RecoverArgs {
     pub wait: Duration,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     playbooks::parse::duration(text)
 }
 

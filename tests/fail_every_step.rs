@@ -19,6 +19,8 @@ const MACHINE: &str = include_str!("fail_every_step/machine.yaml");
 const MENDS: &str = include_str!("fail_every_step/mends.yaml");
 /// The same with a value that hurts: every run ends reverted.
 const HURTS: &str = include_str!("fail_every_step/hurts.yaml");
+/// Stages that take turns with what was before, several times each.
+const TURNS: &str = include_str!("fail_every_step/turns.yaml");
 
 fn seed() -> u64 {
     let given = std::env::var("NICMEND_SEED").ok().and_then(|text| text.parse().ok());
@@ -126,6 +128,11 @@ fn forwards_every_single_failure_ends_as_before_or_committed() {
 #[test]
 fn backwards_every_single_failure_ends_as_before() {
     every_step(HURTS, RunState::Reverted);
+}
+
+#[test]
+fn between_turns_every_single_failure_ends_as_before_or_committed() {
+    every_step(TURNS, RunState::Committed);
 }
 
 #[test]

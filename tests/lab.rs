@@ -65,6 +65,11 @@ fn napi_weight_and_budgets_are_written_and_reverted() {
     case("napi");
 }
 
+#[test]
+fn the_probe_follows_a_delay_of_netem() {
+    case("known-delay");
+}
+
 /// A case without a test here would run by hand only, and nobody would know.
 #[test]
 fn every_case_has_a_test() {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use playbooks::playbook::Verify;
 
+use self::evidence::Piece;
 use crate::{
     fault::Fault,
     host::Host,
@@ -60,6 +61,8 @@ pub struct Bench<'a> {
 pub struct Taken {
     pub window: Arc<Window>,
     pub control: Option<Arc<Window>>,
+    /// What names them on disk, once they are there.
+    pub stored: Option<(Piece, Option<Piece>)>,
 }
 
 /// A window and the name it is stored under.
@@ -118,7 +121,7 @@ impl Engine<'_> {
                 Action::Record { facts, durable } => Event::Recorded(self.record(facts, durable)),
                 Action::Settle => self.settle(run),
                 Action::Measure(point) => self.measure(run, point),
-                Action::Judge(stage) => Event::Judged(self.judge(stage)),
+                Action::Judge(stage) => Event::Judged(self.judge(run, stage)),
                 Action::Write(step) => self.write(run, &step),
                 Action::Read(names) => Event::Values(self.read(run, &names)),
                 Action::Pause { ms } => {

@@ -79,6 +79,9 @@ pub enum Ask {
     Genl { family: Genl, command: u8, mode: Mode, payload: Vec<u8> },
     /// rtnetlink; `payload` is the family struct (ifinfomsg, …) and its TLVs. Answers likewise.
     Route { kind: u16, mode: Mode, payload: Vec<u8> },
+    /// A sock_diag dump of sockets; `payload` is `struct inet_diag_req_v2` and its TLVs. Answers are
+    /// `struct inet_diag_msg` and TLVs, at most `most` of them: the rest of a longer dump is left.
+    Diag { payload: Vec<u8>, most: usize },
     /// SIOCETHTOOL on `nic` with this buffer (its first word is the command); answers the buffer.
     Ethtool { nic: String, buffer: Vec<u8> },
 }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use facts::{
     Firmware, HostFacts, Interrupt, Link, Member, NicFacts, PciFacts, Queue, Skip, Vfs, Xdp,
 };
-pub use management::{ManagementFacts, management};
+pub use management::{ManagementFacts, addresses, management};
 
 use self::{
     hazard::{Careful, Reach},

@@ -4,7 +4,7 @@
 //!
 //! `docs/verdict.md` explains the method and what it cannot see. In reading order: `arm` cuts a
 //! window into blocks, `long_run` says how much their sums vary, `sides` puts two arms against each
-//! other, `quantile`, `share`, `storm` and `counter` estimate, `decide` holds the criteria against the
+//! other, `quantile`, `share`, `storm`, `counter` and `reading` estimate, `decide` holds the criteria against the
 //! estimates; [`sequential`] calls regressions while a window still runs.
 
 mod arm;
@@ -17,6 +17,7 @@ mod level;
 mod long_run;
 mod quantile;
 mod random;
+mod reading;
 pub mod sequential;
 mod share;
 mod sides;
@@ -114,7 +115,7 @@ pub struct Criterions {
 impl Criterions {
     /// What is judged by where nobody says: the quantiles and shares of [`DEFAULT`], 5 % each.
     pub fn default_guardrails() -> Criterions {
-        let criterion = Criterion { at_most: None, no_worse_than: Some(level::TOLERANCE) };
+        let criterion = Criterion { no_worse_than: Some(level::TOLERANCE), ..Criterion::default() };
         let guardrails = DEFAULT.into_iter().map(|metric| (metric, criterion.clone())).collect();
         Criterions { objective: Criteria::new(), guardrails }
     }
@@ -202,11 +203,14 @@ pub fn judge_evidence(evidence: &Evidence, by: &Criterions, seed: u64) -> Verdic
         why = format!("a window was cut short ({cut}): a whole one is needed");
     }
     let objective_met = decided.iter().all(|d| d.objective.is_none_or(|s| s == Standing::Holds));
+    let (too_rare, mut notes) = (scene.too_rare(), scene.notes);
     let provisional = match verdict {
-        Call::Keep => decide::provisional(&decided, scene.too_rare()),
-        Call::Revert | Call::Inconclusive => None,
+        Call::Keep => decide::provisional(&decided, too_rare),
+        Call::Revert | Call::Inconclusive => {
+            notes.extend(too_rare);
+            None
+        }
     };
-    let notes = scene.notes;
     let metrics = decided.into_iter().map(|d| (d.metric, d.judged)).collect();
     Verdict { verdict, objective_met, why, provisional, notes, metrics, seed }
 }

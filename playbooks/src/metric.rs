@@ -36,7 +36,19 @@ pub enum Metric {
     NicCounter(String),
     /// `softnet.squeezed`: time_squeeze summed over CPUs, its delta over the window.
     SoftnetSqueezed,
+    /// `tcp.rtt`: the kernel's smoothed round trip of live TCP sessions on the NIC; nanoseconds.
+    TcpRtt,
+    /// `tcp.session-retransmits`: segments that those sessions sent again over the window.
+    TcpSessionRetransmits,
+    /// `external.<name>`: a figure that the playbook's `metrics` say where to read; in its own unit.
+    External(String),
 }
+
+/// What the names of figures from outside begin with.
+pub const EXTERNAL: &str = "external.";
+
+/// Readings that a window must hold before a median of them is judged.
+pub const READINGS_MIN: u64 = 100;
 
 /// The fixed names, for messages and completions; quantiles and `nic.*` are open.
 pub const FIXED: &[&str] = &[
@@ -47,6 +59,8 @@ pub const FIXED: &[&str] = &[
     "tcp.retransmit-ratio",
     "drops",
     "softnet.squeezed",
+    "tcp.rtt",
+    "tcp.session-retransmits",
 ];
 
 impl fmt::Display for Metric {
@@ -68,6 +82,9 @@ impl fmt::Display for Metric {
             Metric::Drops => f.write_str("drops"),
             Metric::NicCounter(name) => write!(f, "nic.{name}"),
             Metric::SoftnetSqueezed => f.write_str("softnet.squeezed"),
+            Metric::TcpRtt => f.write_str("tcp.rtt"),
+            Metric::TcpSessionRetransmits => f.write_str("tcp.session-retransmits"),
+            Metric::External(name) => write!(f, "{EXTERNAL}{name}"),
         }
     }
 }
@@ -88,13 +105,9 @@ impl TryFrom<String> for Metric {
             "tcp.retransmit-ratio" => Metric::TcpRetransmitRatio,
             "drops" => Metric::Drops,
             "softnet.squeezed" => Metric::SoftnetSqueezed,
-            other => match (other.strip_prefix("latency.p"), other.strip_prefix("nic.")) {
-                (Some(digits), _) => Metric::LatencyQuantile(
-                    quantile(digits).ok_or_else(|| UnknownMetric(text.clone()))?,
-                ),
-                (None, Some(name)) if is_counter_name(name) => Metric::NicCounter(name.to_owned()),
-                (None, _) => return Err(UnknownMetric(text)),
-            },
+            "tcp.rtt" => Metric::TcpRtt,
+            "tcp.session-retransmits" => Metric::TcpSessionRetransmits,
+            other => open(other).ok_or(UnknownMetric(text))?,
         };
         Ok(metric)
     }
@@ -104,6 +117,18 @@ impl From<Metric> for String {
     fn from(metric: Metric) -> String {
         metric.to_string()
     }
+}
+
+/// A metric of one of the open kinds: a quantile, a driver's counter, a figure from outside.
+fn open(text: &str) -> Option<Metric> {
+    if let Some(digits) = text.strip_prefix("latency.p") {
+        return quantile(digits).map(Metric::LatencyQuantile);
+    }
+    if let Some(name) = text.strip_prefix("nic.") {
+        return is_counter_name(name).then(|| Metric::NicCounter(name.to_owned()));
+    }
+    let name = text.strip_prefix(EXTERNAL)?;
+    is_counter_name(name).then(|| Metric::External(name.to_owned()))
 }
 
 /// `50`, `99`, `99.9`, `99.99`: digits, at most two after the dot, above 0 and below 100.
@@ -122,7 +147,7 @@ fn quantile(digits: &str) -> Option<Quantile> {
 }
 
 /// Driver statistics are short printable ASCII; a driver's own name may hold spaces or brackets.
-fn is_counter_name(name: &str) -> bool {
+pub(crate) fn is_counter_name(name: &str) -> bool {
     let plain = name.bytes().all(|b| (0x20..0x7f).contains(&b));
     !name.is_empty() && name.len() <= 64 && plain && name.trim() == name && !name.contains("..")
 }

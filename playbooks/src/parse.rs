@@ -6,6 +6,7 @@
 mod criteria;
 mod document;
 mod entries;
+mod figures;
 mod findings;
 mod render;
 mod stages;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Name, Wanted};
+use crate::{External, Metric, Name, Wanted};
 
 /// One playbook, parsed and checked. Immutable; named by [`Playbook::digest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,11 @@ pub struct Playbook {
     /// The run stops at the first stage that meets all of these; empty: all stages are applied once.
     pub objective: Criteria,
     pub guardrails: Criteria,
+    /// Where to read figures that somebody else measures, by the name that criteria call them
+    /// (`external.<name>`).
+    // Left out where there are none: playbooks without them keep the digest they always had.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, External>,
     pub verify: Verify,
     /// How long strategies get to leave before a disruptive step.
     #[serde(with = "duration_ns")]
@@ -72,10 +77,13 @@ pub enum Activate {
 }
 
 /// At least one bound. Absolute bounds are in the metric's own unit (nanoseconds, a ratio, a count).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Criterion {
     pub at_most: Option<f64>,
+    /// For figures that are better higher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
     /// Relative to the run's first baseline, as a fraction: 5 % is 0.05.
     pub no_worse_than: Option<f64>,
 }
@@ -153,16 +161,16 @@ impl Probation {
 }
 
 /// Durations in canonical JSON are whole nanoseconds, so that a digest never depends on spelling.
-mod duration_ns {
+pub(crate) mod duration_ns {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_u64(d.as_nanos().try_into().unwrap_or(u64::MAX))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
         Ok(Duration::from_nanos(u64::deserialize(d)?))
     }
 }

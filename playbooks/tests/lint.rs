@@ -333,3 +333,100 @@ fn long_wide_and_steering_text_is_shown_safely() {
     let column = |line: &str, text: &str| line.split(text).next().unwrap().chars().count();
     assert_eq!(column(lines[3], "ring.rxx"), column(lines[4], "^^^^^^^^"), "{told}");
 }
+
+/// The good playbook with a figure from outside, declared like this and held to this.
+fn outside(declared: &str, criterion: &str) -> String {
+    let metrics = format!("metrics: {{ {declared} }}\nverify:");
+    GOOD.replacen("verify:", &metrics, 1).replacen(
+        "drops: { at-most: 0 }",
+        &format!("drops: {{ at-most: 0 }}, {criterion}"),
+        1,
+    )
+}
+
+#[test]
+fn figures_from_outside_are_declared_and_named() {
+    for (declared, criterion) in [
+        ("t2t: { file: /run/desk/t2t }", "external.t2t: { at-most: 12.5, no-worse-than: 5% }"),
+        ("t2t: { unix: /run/desk/t2t.sock }", "external.t2t: { no-worse-than: 5% }"),
+        (
+            "t2t: { prometheus: 'http://127.0.0.1:9100/metrics', series: 't2t{quantile=\"0.99\"}' }",
+            "external.t2t: { at-most: 0.001 }",
+        ),
+        ("fills: { file: /f, better: higher, every: 10ms }", "external.fills: { at-least: 100 }"),
+        ("gaps: { file: /f, counter: true, every: 15s }", "external.gaps: { at-most: 0 }"),
+        ("unused: { file: /f }", "tcp.rtt: { at-most: 80us }"),
+        ("unused: { file: /f }", "tcp.session-retransmits: { at-most: 0 }"),
+    ] {
+        let source = outside(declared, criterion);
+        let playbook = good(&source);
+        assert_eq!(playbook.metrics.len(), 1, "{source}");
+        let json = serde_json::to_string(&playbook).unwrap();
+        assert_eq!(serde_json::from_str::<Playbook>(&json).unwrap(), playbook, "{json}");
+    }
+    let without = serde_json::to_string(&good(GOOD)).unwrap();
+    assert!(!without.contains("metrics") && !without.contains("at-least"), "an old digest moves");
+}
+
+#[test]
+fn figures_from_outside_are_refused_with_help() {
+    let fine = "t2t: { file: /run/desk/t2t }";
+    for (declared, criterion, words) in [
+        (fine, "external.tt: { at-most: 1 }", &["unknown metric", "`external.t2t`"][..]),
+        (fine, "external.: { at-most: 1 }", &["unknown metric"]),
+        (fine, "external.t2t: { at-least: 1 }", &["better lower", "`at-most`"]),
+        (fine, "external.t2t: { at-most: 5us }", &["cannot be at most", "own unit"]),
+        (fine, "external.t2t: { at-most: nan }", &["cannot be at most"]),
+        (fine, "latency.max: { at-least: 1us }", &["better lower"]),
+        (fine, "tcp.rtt: { at-most: 5 }", &["such as 50us"]),
+        ("t2t: { file: /f, better: higher }", "external.t2t: { at-most: 1 }", &["`at-least`"]),
+        ("t2t: { file: /f, better: more }", "external.t2t: { at-most: 1 }", &["higher"]),
+        (
+            "t2t: { file: /f, counter: true, better: higher }",
+            "external.t2t: { at-most: 1 }",
+            &["a counter is better lower"],
+        ),
+        ("t2t: { file: /f, every: 9ms }", "external.t2t: { at-most: 1 }", &["10ms to 1m"]),
+        ("t2t: { file: /f, every: 61s }", "external.t2t: { at-most: 1 }", &["10ms to 1m"]),
+        ("t2t: { file: /f, every: 2s }", "external.t2t: { at-most: 1 }", &["100 readings", "200s"]),
+        (
+            "t2t: { file: /f, counter: on, every: 20s }",
+            "external.t2t: { at-most: 1 }",
+            &["8 readings"],
+        ),
+        ("t2t: { unix: /f, every: 2s }", "external.t2t: { at-most: 1 }", &["not polled"]),
+        ("t2t: { file: run/t2t }", "external.t2t: { at-most: 1 }", &["absolute"]),
+        ("t2t: { file: /run/../etc/t2t }", "external.t2t: { at-most: 1 }", &["`..`"]),
+        ("t2t: { file: /run//t2t }", "external.t2t: { at-most: 1 }", &["`//`"]),
+        ("t2t: { file: / }", "external.t2t: { at-most: 1 }", &["absolute"]),
+        ("t2t: { file: 7 }", "external.t2t: { at-most: 1 }", &["must be text"]),
+        ("t2t: { file: /f, unix: /g }", "external.t2t: { at-most: 1 }", &["one place"]),
+        ("t2t: {}", "external.t2t: { at-most: 1 }", &["one of: file, unix"]),
+        ("t2t: /run/desk/t2t", "external.t2t: { at-most: 1 }", &["must be a mapping"]),
+        ("t2t: { file: /f, series: a }", "external.t2t: { at-most: 1 }", &["Prometheus"]),
+        ("t2t: { prometheus: 'http://1.2.3.4/' }", "external.t2t: { at-most: 1 }", &["`series`"]),
+        (
+            "t2t: { prometheus: 'http://desk/', series: a }",
+            "external.t2t: { at-most: 1 }",
+            &["name server"],
+        ),
+        (
+            "t2t: { prometheus: 'http://1.2.3.4/', series: 'a{' }",
+            "external.t2t: { at-most: 1 }",
+            &["series cannot be"],
+        ),
+        ("t2t: { fil: /f }", "drops: { at-most: 0 }", &["did you mean `file`"]),
+        ("a..b: { file: /f }", "latency.max: { at-most: 1s }", &["names no metric"]),
+    ] {
+        let source = outside(declared, criterion);
+        let found = problems(&source);
+        let told: Vec<String> = found.iter().map(Problem::to_string).collect();
+        for word in words {
+            assert!(told.iter().any(|t| t.contains(word)), "{declared}: no {word:?} in {told:?}");
+        }
+    }
+    let undeclared = GOOD.replacen("drops", "external.t2t", 1);
+    assert!(problems(&undeclared)[0].to_string().contains("under `metrics`"));
+    let many: String = (0..17).map(|n| format!("m{n}: {{ file: /f }}, ")).collect();
+    assert!(problems(&outside(&many, "latency.max: { at-most: 1s }"))[0].message.contains("17"));
+}

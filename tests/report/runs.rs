@@ -66,7 +66,8 @@ const BEGAN: i64 = 1_795_342_503_000_000_000;
 pub(crate) fn criteria(rows: &[(&str, Option<f64>, Option<f64>)]) -> BTreeMap<Metric, Criterion> {
     let row = |(name, at_most, no_worse_than): &(&str, Option<f64>, Option<f64>)| {
         let metric = Metric::try_from((*name).to_owned()).expect("a metric");
-        (metric, Criterion { at_most: *at_most, no_worse_than: *no_worse_than })
+        let (at_most, no_worse_than) = (*at_most, *no_worse_than);
+        (metric, Criterion { at_most, no_worse_than, ..Criterion::default() })
     };
     rows.iter().map(row).collect()
 }

@@ -62,7 +62,7 @@ pub(super) fn without_baseline(
     window: &Arc<Window>,
 ) -> (Call, String) {
     let alone = absolutely(terms, window);
-    let relative = Criterion { at_most: None, no_worse_than: Some(WORSE) };
+    let relative = Criterion { at_most: None, at_least: None, no_worse_than: Some(WORSE) };
     let metrics = [Metric::LossRatio, Metric::Drops];
     let guardrails: Criteria =
         metrics.iter().map(|metric| (metric.clone(), relative.clone())).collect();

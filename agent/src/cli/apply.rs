@@ -11,6 +11,7 @@ use crate::{
         Meter,
         peer::Peer,
         probe::{Dead, Options, Probe, Second, confirm_dead},
+        recording::Recording,
         sockets::Way,
     },
     runs::{self, Apply, Declined, Desk, Exit, Meters, Outcome},
@@ -89,8 +90,9 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
             Some(probe_of(&host, &request, nic, peer)?)
         }
     };
-    let meters =
-        Meters { nic: &mut probe, control: control.as_mut().map(|probe| probe as &mut dyn Meter) };
+    let mut recording = Recording::beside(&mut probe, &host, &request.nic, &request.playbook);
+    let control = control.as_mut().map(|probe| probe as &mut dyn Meter);
+    let meters = Meters { nic: &mut recording, control };
     let second = second_path(args)?;
     let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, meters))?;
     if let Outcome::Ran(record) = &outcome
@@ -113,8 +115,11 @@ fn second_path(args: &Args) -> Result<Option<Second>, Declined> {
 /// Whether the run ended because nothing came back.
 fn fell_silent(record: &RunRecord) -> bool {
     let gone = record.why.contains("answer") || record.why.contains("repl");
+    // A figure from outside that did not come is not the peer's silence.
+    let beside = ["read external.", "record external.", "record tcp."];
+    let beside = beside.iter().any(|act| record.why.starts_with(act));
     match record.state {
-        RunState::Refused => matches!(record.rule.as_str(), "settle" | "baseline"),
+        RunState::Refused => !beside && matches!(record.rule.as_str(), "settle" | "baseline"),
         RunState::Reverted | RunState::Stuck => gone,
         RunState::Committed | RunState::Running => false,
     }

@@ -200,8 +200,8 @@ fn window(
     store: &dyn Store,
     samples: &[u8],
 ) -> Result<Window, String> {
-    let samples =
-        evidence::read(samples, &format!("{name}.samples")).map_err(|fault| fault.to_string())?;
+    let file = format!("runs/{}/{name}.samples", run.id);
+    let samples = evidence::read(samples, &file).map_err(|fault| fault.to_string())?;
     let file = format!("runs/{}/{name}.json", run.id);
     let read = match store.get(&file) {
         Ok(Some(bytes)) => {

@@ -223,12 +223,16 @@ pub(super) fn print(run: &RunRecord) {
 fn figure(metric: &playbooks::Metric, value: f64) -> String {
     use playbooks::Metric;
     match metric {
-        Metric::LatencyQuantile(_) | Metric::LatencyMax => out::time(value),
+        Metric::LatencyQuantile(_) | Metric::LatencyMax | Metric::TcpRtt => out::time(value),
         Metric::SlowRatio | Metric::LossRatio | Metric::TcpRetransmitRatio => {
             format!("{:.3} %", value * 100.0)
         }
         Metric::StormRate => format!("{value:.1} a minute"),
-        Metric::Drops | Metric::NicCounter(_) | Metric::SoftnetSqueezed => format!("{value:.0}"),
+        Metric::Drops
+        | Metric::NicCounter(_)
+        | Metric::SoftnetSqueezed
+        | Metric::TcpSessionRetransmits => format!("{value:.0}"),
+        Metric::External(_) => crate::measure::reading::spelt(value),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     measure::{
         peer::Peer,
         probe::{Options, Probe},
+        recording::Recording,
         sockets::Way,
     },
     probation::{self, Order, Outcome, Post, Terms},
@@ -57,7 +58,9 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         at_desk(&host, &disk, act)
     };
     let post = Post { host: &host, store: &store, claim: &claim, stop: &stop, tell: &place::tell };
-    let outcome = probation::watch(&post, &terms, &order, &mut probe)?;
+    let nic = terms.run.nic_name.clone();
+    let mut recording = Recording::beside(&mut probe, &host, &nic, &terms.playbook);
+    let outcome = probation::watch(&post, &terms, &order, &mut recording)?;
     show(common, &outcome);
     Ok(outcome.exit)
 }

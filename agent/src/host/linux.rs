@@ -34,6 +34,9 @@ use crate::{
 /// NETLINK_ROUTE and NETLINK_GENERIC of include/uapi/linux/netlink.h.
 const ROUTE: isize = 0;
 const GENERIC: isize = 16;
+/// NETLINK_SOCK_DIAG, and SOCK_DIAG_BY_FAMILY of include/uapi/linux/sock_diag.h.
+const SOCK_DIAG: isize = 4;
+const DIAG_BY_FAMILY: u16 = 20;
 const RTM_GETLINK: u16 = 18;
 /// Bytes of `struct ifinfomsg`; all zero asks for every interface.
 const IFINFOMSG_BYTES: usize = 16;
@@ -121,6 +124,13 @@ impl Host for Linux {
             Ask::Route { kind, mode, payload } => {
                 let act = format!("rtnetlink request {kind}");
                 lock(&self.route).exchange(&act, *kind, *mode, payload)
+            }
+            Ask::Diag { payload, most } => {
+                let act = "list sockets";
+                // A socket of its own: closing it ends a dump that is not read to its end.
+                self.files.check_namespace(act)?;
+                let mut netlink = Netlink::open(SOCK_DIAG)?.at_most(*most);
+                netlink.exchange(act, DIAG_BY_FAMILY, Mode::Dump, payload)
             }
             Ask::Ethtool { nic, buffer } => Ok(vec![self.ethtool.exchange(nic, buffer)?]),
         }

@@ -396,6 +396,7 @@ fn describe(ask: &Ask) -> String {
     match ask {
         Ask::Genl { family, command, .. } => format!("ask {} command {command}", family.name()),
         Ask::Route { kind, .. } => format!("ask rtnetlink type {kind}"),
+        Ask::Diag { .. } => "list sockets".to_owned(),
         Ask::Ethtool { nic, .. } => format!("SIOCETHTOOL on {nic}"),
     }
 }
@@ -412,6 +413,8 @@ fn answer(state: &mut State, ask: &Ask) -> Result<Vec<Vec<u8>>, Refusal> {
             devlink::ask(state, *command, *mode, payload)
         }
         Ask::Route { kind, mode, payload } => route::ask(state, *kind, *mode, payload),
+        // This machine has no sockets.
+        Ask::Diag { .. } => Err(Refusal::errno(libc::EOPNOTSUPP)),
         Ask::Ethtool { nic, buffer } => ioctl::ask(state, nic, buffer).map(|reply| vec![reply]),
     }
 }

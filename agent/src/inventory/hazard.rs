@@ -201,9 +201,9 @@ impl Host for Careful<'_> {
                 self.nics.iter().try_for_each(|nic| self.check(Some(nic), Some(Read::Stats)))?;
                 self.host.request(ask)
             }
-            Ask::Genl { family: Genl::Netdev | Genl::Devlink, .. } | Ask::Route { .. } => {
-                self.host.request(ask)
-            }
+            Ask::Genl { family: Genl::Netdev | Genl::Devlink, .. }
+            | Ask::Route { .. }
+            | Ask::Diag { .. } => self.host.request(ask),
             Ask::Ethtool { nic, buffer } => {
                 let known = self.nics.iter().find(|known| known.name == *nic);
                 self.check(known, read_of_ioctl(buffer))?;

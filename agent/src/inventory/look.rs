@@ -67,6 +67,7 @@ impl Host for Look<'_> {
             // Single requests are as many as there are NICs, and nobody repeats them.
             Ask::Genl { mode: Mode::Do, .. }
             | Ask::Route { mode: Mode::Do, .. }
+            | Ask::Diag { .. }
             | Ask::Ethtool { .. } => self.host.request(ask),
         }
     }

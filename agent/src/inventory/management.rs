@@ -64,6 +64,15 @@ pub fn management(host: &dyn Host, nic: &Nic, session: Option<&str>) -> Result<M
     Ok(facts)
 }
 
+/// The addresses by which sessions use `nic`: its own, and those of what sits on it (its bond, bridge,
+/// VLANs).
+pub fn addresses(host: &dyn Host, nic: &Nic) -> Result<Vec<IpAddr>> {
+    let links = link::dump(host, &mut Notes::default())?;
+    let uses = Uses::addressed(host)?;
+    let of = |ifindex: u32| uses.addresses.get(&ifindex).into_iter().flatten();
+    Ok(stack(&links, nic.ifindex).into_iter().flat_map(of).map(|(address, _)| *address).collect())
+}
+
 /// The address as the kernel lists it: without a scope (`fe80::1%eth0`), and plain IPv4 where an
 /// IPv6 socket shows it as `::ffff:192.0.2.1`.
 fn canonical(session: &str) -> Result<IpAddr> {
@@ -92,6 +101,10 @@ fn stack(links: &BTreeMap<u32, link::Entry>, ifindex: u32) -> BTreeSet<u32> {
     found
 }
 
+fn dump(host: &dyn Host, kind: u16, payload: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+    host.request(&Ask::Route { kind, mode: Mode::Dump, payload })
+}
+
 /// Addresses and default routes of this network namespace, by ifindex.
 #[derive(Debug, Default)]
 pub(super) struct Uses {
@@ -101,18 +114,23 @@ pub(super) struct Uses {
 
 impl Uses {
     pub(super) fn read(host: &dyn Host) -> Result<Uses> {
-        let mut uses = Uses::default();
-        let dump = |kind, payload| host.request(&Ask::Route { kind, mode: Mode::Dump, payload });
-        let answers = dump(RTM_GETADDR, vec![0; IFADDRMSG_BYTES])
-            .map_err(|fault| fault.during("list the host's addresses"))?;
-        answers.iter().for_each(|answer| uses.address(answer));
+        let mut uses = Uses::addressed(host)?;
         for (family, name) in [(AF_INET, "ipv4"), (AF_INET6, "ipv6")] {
             let mut payload = vec![0; RTMSG_BYTES];
             payload[0] = family;
-            let answers = dump(RTM_GETROUTE, payload)
+            let answers = dump(host, RTM_GETROUTE, payload)
                 .map_err(|fault| fault.during(format!("list the host's {name} routes")))?;
             answers.iter().try_for_each(|answer| uses.route(answer, name))?;
         }
+        Ok(uses)
+    }
+
+    /// Addresses alone.
+    fn addressed(host: &dyn Host) -> Result<Uses> {
+        let mut uses = Uses::default();
+        let answers = dump(host, RTM_GETADDR, vec![0; IFADDRMSG_BYTES])
+            .map_err(|fault| fault.during("list the host's addresses"))?;
+        answers.iter().for_each(|answer| uses.address(answer));
         Ok(uses)
     }
 

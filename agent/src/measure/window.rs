@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use playbooks::playbook::{Pattern, Transport};
 use serde::{Deserialize, Serialize};
 
+use super::reading::Recorded;
 use crate::fault::Result;
 
 /// One probe packet that was due in the window.
@@ -57,7 +58,9 @@ pub struct Window {
     pub late: u64,
     pub duplicated: u64,
     pub reordered: u64,
-    /// Where time went, by part (`sender`, `wire`, `reflector`, `receiver`): quantiles in nanoseconds.
+    /// Where time went, by part: quantiles in nanoseconds. `sender`: due until the kernel's stamp T1,
+    /// `sender-stack` the part of it in the kernel; `wire`: the latency; `reflector`: T3 - T2;
+    /// `receiver`: from T4 until this program looked, every half millisecond. Only `wire` is judged.
     pub split: BTreeMap<String, Quantiles>,
     /// How each sample was stamped: `software`, `hardware`, `user-space` -> count.
     pub stamps: BTreeMap<String, u64>,
@@ -71,6 +74,9 @@ pub struct Window {
     pub tcp_out: u64,
     pub tcp_retransmitted: u64,
     pub softnet_squeezed: u64,
+    /// What was read beside the probe, by the name of its metric (`external.t2t`, `tcp.rtt`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub readings: BTreeMap<String, Recorded>,
     /// Packets a second that the NIC carried apart from the probe: the load.
     pub load_pps: f64,
     /// Anything a reader should know: a counter that went backwards, stamps that did not come.
@@ -107,6 +113,7 @@ impl Window {
             mine.p999 = mine.p999.max(quantiles.p999);
             mine.max = mine.max.max(quantiles.max);
         }
+        self.append_readings(next.readings, offset);
         add_counts(&mut self.counters, next.counters);
         add_counts(&mut self.drops, next.drops);
         for (stamp, count) in next.stamps {
@@ -121,6 +128,21 @@ impl Window {
         self.softnet_squeezed += next.softnet_squeezed;
         self.notes.extend(next.notes);
         self.cut_short = self.cut_short.take().or(next.cut_short);
+    }
+
+    fn append_readings(&mut self, next: BTreeMap<String, Recorded>, offset_ns: u64) {
+        for (name, recorded) in next {
+            match self.readings.get_mut(&name) {
+                Some(mine) => mine.append(recorded, offset_ns),
+                // It began late: its silence until then is seen by its times.
+                None => {
+                    let mut late =
+                        Recorded { readings: Vec::new(), refused: 0, ..recorded.clone() };
+                    late.append(recorded, offset_ns);
+                    self.readings.insert(name, late);
+                }
+            }
+        }
     }
 }
 

@@ -99,7 +99,7 @@ impl Terms {
         // Quantiles that nobody named count only for gross changes: the same against the baseline.
         for metric in DEFAULT.iter().filter(|m| matches!(m, Metric::LatencyQuantile(_))) {
             let no_worse_than = Some(2.0 * self.won(metric) - 1.0);
-            let criterion = Criterion { at_most: None, no_worse_than };
+            let criterion = Criterion { at_most: None, at_least: None, no_worse_than };
             by.guardrails.entry(metric.clone()).or_insert(criterion);
         }
         by
@@ -117,7 +117,10 @@ impl Terms {
             | Metric::StormRate
             | Metric::Drops
             | Metric::NicCounter(_)
-            | Metric::SoftnetSqueezed => 1.0,
+            | Metric::SoftnetSqueezed
+            | Metric::TcpRtt
+            | Metric::TcpSessionRetransmits
+            | Metric::External(_) => 1.0,
         };
         let won = (judged.baseline + least) / (judged.candidate + least);
         if won.is_finite() { won.max(1.0) } else { 1.0 }

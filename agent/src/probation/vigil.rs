@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use playbooks::{Metric, playbook::Criteria};
+use playbooks::{Metric, external::Kind, playbook::Criteria};
 
 use crate::{
     fault::Result,
@@ -205,14 +205,18 @@ impl Vigil {
 /// Whether a metric is a figure of a single window, with no interval around it.
 fn is_exact(metric: &Metric) -> bool {
     match metric {
-        Metric::Drops | Metric::NicCounter(_) | Metric::SoftnetSqueezed | Metric::LatencyMax => {
-            true
-        }
+        Metric::Drops
+        | Metric::NicCounter(_)
+        | Metric::SoftnetSqueezed
+        | Metric::LatencyMax
+        | Metric::TcpSessionRetransmits
+        | Metric::External(_) => true,
         Metric::LatencyQuantile(_)
         | Metric::SlowRatio
         | Metric::StormRate
         | Metric::LossRatio
-        | Metric::TcpRetransmitRatio => false,
+        | Metric::TcpRetransmitRatio
+        | Metric::TcpRtt => false,
     }
 }
 
@@ -240,10 +244,18 @@ fn counted(metric: &Metric, window: &Window) -> Option<(f64, String)> {
             };
             Some((slowest as f64, words))
         }
+        // Of a figure from outside its increase; one that is a level has scatter, and is not exact.
+        Metric::External(_) | Metric::TcpSessionRetransmits => {
+            let recorded = window.readings.get(&metric.to_string())?;
+            let sound = recorded.missing(window.length_ns).is_none();
+            let counts = recorded.kind == Kind::Counter && sound;
+            counts.then(|| (recorded.increase(), recorded.increase().to_string()))
+        }
         Metric::LatencyQuantile(_)
         | Metric::SlowRatio
         | Metric::StormRate
         | Metric::LossRatio
-        | Metric::TcpRetransmitRatio => None,
+        | Metric::TcpRetransmitRatio
+        | Metric::TcpRtt => None,
     }
 }

@@ -34,7 +34,10 @@ pub(super) fn goals(by: &Criterions) -> Vec<Goal> {
             | Metric::TcpRetransmitRatio
             | Metric::Drops
             | Metric::NicCounter(_)
-            | Metric::SoftnetSqueezed => return None,
+            | Metric::SoftnetSqueezed
+            | Metric::TcpRtt
+            | Metric::TcpSessionRetransmits
+            | Metric::External(_) => return None,
         };
         let name = metric.to_string();
         let name = name.trim_start_matches("latency.");

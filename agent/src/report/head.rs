@@ -165,7 +165,10 @@ fn headlines(run: &Run) -> Vec<(&Metric, &Judged)> {
         | Metric::TcpRetransmitRatio
         | Metric::Drops
         | Metric::NicCounter(_)
-        | Metric::SoftnetSqueezed => {
+        | Metric::SoftnetSqueezed
+        | Metric::TcpRtt
+        | Metric::TcpSessionRetransmits
+        | Metric::External(_) => {
             run.by.objective.contains_key(*metric) || run.by.guardrails.contains_key(*metric)
         }
     });

@@ -157,7 +157,7 @@ fn criteria(metric: &Metric, judged: &Judged, by: &Criterions) -> String {
 
 fn bounds(metric: &Metric, criterion: &Criterion) -> String {
     let most = criterion.at_most.map(|most| match metric {
-        Metric::LatencyQuantile(_) | Metric::LatencyMax => {
+        Metric::LatencyQuantile(_) | Metric::LatencyMax | Metric::TcpRtt => {
             format!("at most {}", text::short_nanoseconds(most))
         }
         Metric::SlowRatio
@@ -166,11 +166,15 @@ fn bounds(metric: &Metric, criterion: &Criterion) -> String {
         | Metric::TcpRetransmitRatio
         | Metric::Drops
         | Metric::NicCounter(_)
-        | Metric::SoftnetSqueezed => format!("at most {}", text::in_metric(metric, most)),
+        | Metric::SoftnetSqueezed
+        | Metric::TcpSessionRetransmits
+        | Metric::External(_) => format!("at most {}", text::in_metric(metric, most)),
     });
+    let least =
+        criterion.at_least.map(|least| format!("at least {}", text::in_metric(metric, least)));
     let worse = criterion.no_worse_than;
     let worse = worse.map(|fraction| format!("no worse than {}", text::tolerance(fraction)));
-    let parts: Vec<String> = most.into_iter().chain(worse).collect();
+    let parts: Vec<String> = most.into_iter().chain(least).chain(worse).collect();
     parts.join(", ")
 }
 

@@ -2,6 +2,8 @@
 
 use playbooks::Metric;
 
+use crate::measure::reading::spelt;
+
 /// Names, identities, sentences: longer ones are cut, and the cut is said.
 pub(super) const NAME_MAX: usize = 120;
 pub(super) const VALUE_MAX: usize = 160;
@@ -163,10 +165,15 @@ pub(super) fn share(fraction: f64) -> String {
 /// A value in the metric's own unit.
 pub(super) fn in_metric(metric: &Metric, value: f64) -> String {
     match metric {
-        Metric::LatencyQuantile(_) | Metric::LatencyMax => nanoseconds(value),
+        Metric::LatencyQuantile(_) | Metric::LatencyMax | Metric::TcpRtt => nanoseconds(value),
         Metric::SlowRatio | Metric::LossRatio | Metric::TcpRetransmitRatio => share(value),
         Metric::StormRate => format!("{} /min", three_digits(value)),
-        Metric::Drops | Metric::NicCounter(_) | Metric::SoftnetSqueezed => count(value),
+        Metric::Drops
+        | Metric::NicCounter(_)
+        | Metric::SoftnetSqueezed
+        | Metric::TcpSessionRetransmits => count(value),
+        // Whoever gives it knows its unit.
+        Metric::External(_) => spelt(value),
     }
 }
 

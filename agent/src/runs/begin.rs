@@ -12,6 +12,7 @@ use super::{Declined, Desk, Exit, Outcome, control, finish};
 use crate::{
     engine::{Bench, Engine, Telling, gather},
     fault::{Kind, Result},
+    guard,
     host::{Host, Nic, nic},
     inventory,
     log::{Fact, RunRecord, RunState},
@@ -75,6 +76,7 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     facts.warnings = warnings(host, &plan);
     let mut refusals = refusals(host, &facts.nic, &plan, request)?;
     refusals.extend(control::refusal(host, subject, &plan)?);
+    refusals.extend(blind(host, &facts.nic)?);
     Ok(Prepared { plan, facts, refusals })
 }
 
@@ -149,6 +151,18 @@ fn limits(plan: &Plan) -> Vec<String> {
         ));
     }
     limits
+}
+
+/// A run whose probe cannot represent what the NIC is used for would end inconclusive: better not begun.
+fn blind(host: &dyn Host, nic: &Nic) -> Result<Option<Refusal>> {
+    let holders = guard::bypass::holders(host, nic)?;
+    Ok((!holders.is_empty()).then(|| Refusal {
+        rule: "kernel-bypass",
+        why: format!("{} is used past the kernel: {}", nic.name, holders.join("; ")),
+        satisfy: "the probe's packets go through the kernel and say nothing about that traffic; \
+                  move it to another NIC first"
+            .to_owned(),
+    }))
 }
 
 /// Who else needs this NIC: nobody knows is no permission.

@@ -31,7 +31,10 @@ impl Counted<'_> {
             | Metric::LatencyMax
             | Metric::SlowRatio
             | Metric::StormRate
-            | Metric::LossRatio => return None,
+            | Metric::LossRatio
+            | Metric::TcpRtt
+            | Metric::TcpSessionRetransmits
+            | Metric::External(_) => return None,
         })
     }
 
@@ -49,14 +52,7 @@ impl Counted<'_> {
         if base < 0 || cand < 0 {
             return Estimate::missing(sides, "the counter went backwards".to_owned());
         }
-        let events = [base as f64, cand as f64];
-        let minutes = [&sides.baseline, &sides.candidate]
-            .map(|arm| (arm.length_ns() as f64 / MINUTE_NS).max(f64::MIN_POSITIVE));
-        let mut estimate = clumped(events, minutes, sides, z);
-        estimate.baseline = events[0];
-        estimate.candidate = events[1];
-        estimate.candidate_bounds = [events[1]; 2];
-        estimate
+        moved([base as f64, cand as f64], sides, z)
     }
 
     /// TCP segments retransmitted by segments sent.
@@ -71,6 +67,17 @@ impl Counted<'_> {
         }
         clumped(both(|w| w.tcp_retransmitted), sent, sides, z)
     }
+}
+
+/// What a counter's movement in baseline and candidate says.
+pub(super) fn moved(events: [f64; 2], sides: &Sides, z: f64) -> Estimate {
+    let minutes = [&sides.baseline, &sides.candidate]
+        .map(|arm| (arm.length_ns() as f64 / MINUTE_NS).max(f64::MIN_POSITIVE));
+    let mut estimate = clumped(events, minutes, sides, z);
+    estimate.baseline = events[0];
+    estimate.candidate = events[1];
+    estimate.candidate_bounds = [events[1]; 2];
+    estimate
 }
 
 fn clumped(events: [f64; 2], exposure: [f64; 2], sides: &Sides, z: f64) -> Estimate {

@@ -3,6 +3,7 @@
 use playbooks::{Metric, playbook::Criterion};
 
 use super::{Call, Judged, Outcome, estimate::Estimate, level};
+use crate::measure::reading::spelt;
 
 /// How a criterion stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,15 @@ pub(super) struct Decided {
 }
 
 impl Standing {
+    /// Both of two bounds, an absolute one first.
+    fn and(self, other: Standing) -> Standing {
+        match (self, other) {
+            (Standing::Broken, _) | (_, Standing::Broken) => Standing::Broken,
+            (Standing::Holds, other) => other,
+            (Standing::Coarse | Standing::Open, _) => Standing::Open,
+        }
+    }
+
     fn kept(self) -> bool {
         match self {
             Standing::Holds | Standing::Coarse => true,
@@ -118,6 +128,12 @@ fn stands(estimate: &Estimate, criterion: &Criterion, leniency: Leniency) -> Sta
         [low, _] if low > most => Standing::Broken,
         [_, _] => Standing::Open,
     });
+    let least = criterion.at_least.map(|least| match estimate.candidate_bounds {
+        _ if !least.is_finite() || estimate.missing.is_some() => Standing::Open,
+        [low, _] if low >= least => Standing::Holds,
+        [_, high] if high < least => Standing::Broken,
+        [_, _] => Standing::Open,
+    });
     let relative = criterion.no_worse_than.map(|tolerance| {
         let tolerance = if estimate.absolute { 0.0 } else { tolerance };
         match estimate.missing {
@@ -129,13 +145,8 @@ fn stands(estimate: &Estimate, criterion: &Criterion, leniency: Leniency) -> Sta
             None => Standing::Open,
         }
     });
-    match (absolute, relative) {
-        (None, None) => Standing::Open,
-        (Some(one), None) | (None, Some(one)) => one,
-        (Some(Standing::Broken), Some(_)) | (Some(_), Some(Standing::Broken)) => Standing::Broken,
-        (Some(Standing::Holds), Some(other)) => other,
-        (Some(_), Some(_)) => Standing::Open,
-    }
+    let all = [absolute, least, relative].into_iter().flatten();
+    all.reduce(Standing::and).unwrap_or(Standing::Open)
 }
 
 /// Nothing is seen beyond what two windows of an unchanged machine show.
@@ -219,11 +230,13 @@ fn why(metric: &Metric, estimate: &Estimate, criteria: [Stated; 2]) -> String {
             Standing::Broken => "broken",
             Standing::Open => "open",
         };
-        if let Some(most) = criterion.at_most {
+        let bounds = [("at-most", criterion.at_most), ("at-least", criterion.at_least)];
+        for (word, bound) in bounds {
+            let Some(bound) = bound else { continue };
             let [low, high] = estimate.candidate_bounds.map(|v| in_unit(metric, v));
             parts.push(format!(
-                "at-most {} {verb}: measured {} ({low} to {high})",
-                in_unit(metric, most),
+                "{word} {} {verb}: measured {} ({low} to {high})",
+                in_unit(metric, bound),
                 in_unit(metric, estimate.candidate),
             ));
         }
@@ -247,7 +260,7 @@ fn why(metric: &Metric, estimate: &Estimate, criteria: [Stated; 2]) -> String {
 /// A value in the metric's unit, for people.
 fn in_unit(metric: &Metric, value: f64) -> String {
     match metric {
-        Metric::LatencyQuantile(_) | Metric::LatencyMax => match value {
+        Metric::LatencyQuantile(_) | Metric::LatencyMax | Metric::TcpRtt => match value {
             v if v >= 1e18 => "lost".to_owned(),
             v if v >= 1e6 => format!("{:.2} ms", v / 1e6),
             v if v >= 1e3 => format!("{:.2} us", v / 1e3),
@@ -257,7 +270,11 @@ fn in_unit(metric: &Metric, value: f64) -> String {
             format!("{:.4} %", value * 100.0)
         }
         Metric::StormRate => format!("{value:.2} a minute"),
-        Metric::Drops | Metric::NicCounter(_) | Metric::SoftnetSqueezed => format!("{value:.0}"),
+        Metric::Drops
+        | Metric::NicCounter(_)
+        | Metric::SoftnetSqueezed
+        | Metric::TcpSessionRetransmits => format!("{value:.0}"),
+        Metric::External(_) => spelt(value),
     }
 }
 
@@ -267,7 +284,7 @@ fn percent(fraction: f64) -> String {
 
 fn signed_percent(fraction: f64) -> String {
     match fraction {
-        f if f >= 1e6 => "without bound".to_owned(),
+        f if f.abs() >= 1e6 => "without bound".to_owned(),
         f => format!("{:+.1} %", f * 100.0),
     }
 }

@@ -6,7 +6,9 @@ use super::{
     arm::{Segment, span_ns},
     counter::{self, Counted},
     estimate::Estimate,
-    level, quantile, share,
+    level, quantile,
+    reading::Readings,
+    share,
     sides::{self, Sides},
     storm::Storms,
 };
@@ -78,6 +80,7 @@ impl<'a> Evidence<'a> {
             cut_short: baseline.iter().chain(candidate).find_map(|w| w.cut_short.clone()),
             notes: Vec::new(),
             counted: Counted { baseline, candidate },
+            readings: Readings { windows: [baseline, candidate], seed },
             storm_period_ns: self.storm_period_ns,
             control: None,
             sides,
@@ -108,6 +111,7 @@ pub(super) struct Scene<'a> {
     control: Option<Sides<'a>>,
     storms: Option<Storms>,
     counted: Counted<'a>,
+    readings: Readings<'a>,
     storm_period_ns: Option<u64>,
     /// Why nothing can be concluded on any metric.
     pub(super) unfit: Option<String>,
@@ -140,6 +144,9 @@ impl Scene<'_> {
                 .counted
                 .estimate(metric, sides, z)
                 .unwrap_or_else(|| Estimate::missing(sides, "not a counter".to_owned())),
+            Metric::TcpRtt | Metric::TcpSessionRetransmits | Metric::External(_) => {
+                self.readings.estimate(metric, sides, z)
+            }
         }
     }
 

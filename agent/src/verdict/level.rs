@@ -38,6 +38,8 @@ pub(super) const UNRESOLVED_WORSE: f64 = 1.0;
 
 /// Tail samples that both windows together must be expected to hold.
 pub(super) const TAIL_SAMPLES_MIN: u64 = 100;
+/// And each of them: a long window does not stand in for the other's tail.
+pub(super) const TAIL_SAMPLES_EACH: u64 = 25;
 
 /// Samples that each window must hold, for there to be blocks at all.
 pub(super) const SAMPLES_MIN: u64 = 200;

@@ -14,10 +14,16 @@ use super::{
     sides::{Column, Sides},
 };
 
-/// Thresholds at which standard errors are taken, as parts of the tail share beyond the quantile. Above
-/// the last, too few samples are left to show how they cluster: its error goes for all of them.
-const LADDER: [f64; 15] =
-    [8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.25, 1.125, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25];
+/// Thresholds at which standard errors are taken, as parts of the tail share beyond the quantile: far
+/// down, because the quantile may lie deep inside a storm, whose whole size shows only at its foot.
+/// Above the last, too few samples are left to show how they cluster: its error goes for all of them.
+const LADDER: [f64; 21] = [
+    512.0, 256.0, 128.0, 64.0, 32.0, 16.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.25, 1.125, 1.0, 0.875,
+    0.75, 0.625, 0.5, 0.375, 0.25,
+];
+
+/// From how many times the tail share on a threshold is far from the quantile.
+const FAR: f64 = 10.0;
 
 /// How a total error is shared between two independent parts: points on a quarter circle, from
 /// Pythagorean triples, so that they are exact.
@@ -81,8 +87,8 @@ fn thresholds(arm: &Arm, rungs: &[f64]) -> Option<Vec<u64>> {
 
 /// The same quantile of both arms.
 pub(super) struct Pair<'a> {
-    baseline: Side<'a>,
-    candidate: Side<'a>,
+    pub(super) baseline: Side<'a>,
+    pub(super) candidate: Side<'a>,
 }
 
 impl<'a> Pair<'a> {
@@ -172,26 +178,26 @@ impl<'a> Pair<'a> {
 
     /// What this pair of windows lacks to say anything on the quantile.
     fn missing(&self, quantile: Quantile) -> Option<String> {
-        let (base, cand) = (self.baseline.ranked.total, self.candidate.ranked.total);
-        let per_ten_thousand = u64::from(10_000 - quantile.0);
-        let counts = self.baseline.count + self.candidate.count;
-        if counts * per_ten_thousand < level::TAIL_SAMPLES_MIN * 10_000 {
-            let needed = (level::TAIL_SAMPLES_MIN * 10_000 / per_ten_thousand).div_ceil(2);
-            return Some(format!(
-                "{} tail samples expected in both windows, {} needed: {needed} samples a window",
-                counts * per_ten_thousand / 10_000,
-                level::TAIL_SAMPLES_MIN,
-            ));
-        }
-        (base == 0 || cand == 0).then(|| "no samples".to_owned())
+        let (base, cand) = (self.baseline.count, self.candidate.count);
+        let each = (base.min(cand), level::TAIL_SAMPLES_EACH, "the smaller window");
+        let both = (base + cand, level::TAIL_SAMPLES_MIN, "both windows");
+        let beyond = u64::from(10_000 - quantile.0).max(1);
+        let tail = |samples: u64| samples.saturating_mul(beyond) / 10_000;
+        let (samples, least, place) =
+            [both, each].into_iter().find(|&(samples, least, _)| tail(samples) < least)?;
+        let needed = (level::TAIL_SAMPLES_MIN * 10_000 / beyond).div_ceil(2);
+        Some(format!(
+            "{} tail samples expected in {place}, {least} needed: {needed} samples a window",
+            tail(samples),
+        ))
     }
 }
 
 /// One arm's quantile and how far off it can be.
-struct Side<'a> {
+pub(super) struct Side<'a> {
     ranked: &'a Ranked,
-    count: u64,
-    point: u64,
+    pub(super) count: u64,
+    pub(super) point: u64,
     /// p itself.
     level: f64,
     /// Shares of samples up to each threshold, ascending, with their standard errors.
@@ -213,7 +219,7 @@ impl<'a> Side<'a> {
     }
 
     /// The largest latency that may be the quantile; lost where no sample is large enough to say.
-    fn upper(&self, z: f64) -> u64 {
+    pub(super) fn upper(&self, z: f64) -> u64 {
         let mut farthest = self.level;
         for pair in self.rungs.windows(2) {
             let [(low, one), (high, other)] = *pair else { continue };
@@ -229,11 +235,11 @@ impl<'a> Side<'a> {
     }
 
     /// The smallest latency that may be the quantile; 0 where no sample is small enough to say.
-    fn lower(&self, z: f64) -> u64 {
+    pub(super) fn lower(&self, z: f64) -> u64 {
         let mut farthest = self.level;
         for pair in self.rungs.windows(2) {
             let [(low, one), (high, other)] = *pair else { continue };
-            let reach = self.level - z * one.max(other);
+            let reach = self.level_down(low, z * one.max(other));
             if low < self.level && reach <= high {
                 farthest = farthest.min(reach.max(low));
             }
@@ -248,6 +254,20 @@ impl<'a> Side<'a> {
             true => self.ranked.at_level_down(farthest).unwrap_or(0),
             false => 0,
         }
+    }
+
+    /// How far down a level may be the quantile's, with this error of the share found there.
+    ///
+    /// Far down the share found beyond is many times the tail, so that its error is not the one that a
+    /// share as small as the tail would have: there square roots are compared, as for counts, whose
+    /// error on that scale is the same for small and for large ones (Bartlett 1936).
+    fn level_down(&self, low: f64, error: f64) -> f64 {
+        let tail = 1.0 - self.level;
+        if 1.0 - low < FAR * tail {
+            return self.level - error;
+        }
+        let root = (tail.sqrt() + (tail + 2.0 * error).sqrt()) / 2.0;
+        1.0 - root * root
     }
 }
 
@@ -264,7 +284,7 @@ impl Ranked {
 }
 
 /// The largest value of `of` over all ways in which two independent parts share one error.
-fn worst(of: impl Fn(f64, f64) -> f64) -> f64 {
+pub(super) fn worst(of: impl Fn(f64, f64) -> f64) -> f64 {
     QUARTER.iter().map(|&(a, b)| of(a, b)).fold(f64::MIN, f64::max)
 }
 
@@ -273,6 +293,7 @@ fn relative(to: u64, from: u64) -> f64 {
     match (to, from) {
         (to, from) if to == from => 0.0,
         (to, 0) => to as f64,
-        (to, from) => to as f64 / from as f64 - 1.0,
+        // The difference first: 21 us from 20 us is 0.05 and not the next number above it.
+        (to, from) => (to as f64 - from as f64) / from as f64,
     }
 }

@@ -169,7 +169,10 @@ impl Bet {
             | Metric::TcpRetransmitRatio
             | Metric::Drops
             | Metric::NicCounter(_)
-            | Metric::SoftnetSqueezed => return None,
+            | Metric::SoftnetSqueezed
+            | Metric::TcpRtt
+            | Metric::TcpSessionRetransmits
+            | Metric::External(_) => return None,
         };
         let fair = allowed > 0.0 && allowed < 1.0 && threshold_ns < Sample::LOST;
         if !fair {

@@ -8,9 +8,11 @@ use super::{
     sides::Sides,
 };
 
-/// A stretch in which slow packets are counted, at least; nanoseconds.
-const STRETCH_NS_MIN: u64 = 100_000_000;
-/// And the samples it should hold.
+/// A stretch in which slow packets are counted; nanoseconds.
+const STRETCH_NS: u64 = 100_000_000;
+/// The stretches that a window should have at least: in a short one they are shorter.
+const STRETCHES: u64 = 64;
+/// And the samples that a stretch should hold.
 const STRETCH_SAMPLES: u64 = 32;
 /// Ordinary stretches within a storm that do not end it.
 const LULL: usize = 2;
@@ -153,7 +155,8 @@ fn stretch_ns(arm: &Arm) -> Option<u64> {
     if arm.count == 0 || length == 0 {
         return None;
     }
-    Some(STRETCH_NS_MIN.max((length / arm.count).saturating_mul(STRETCH_SAMPLES)))
+    let holds_samples = (length / arm.count).max(1).saturating_mul(STRETCH_SAMPLES);
+    Some(STRETCH_NS.min(length / STRETCHES).max(holds_samples))
 }
 
 /// Slow packets in each stretch of each segment.

@@ -7,6 +7,7 @@ use semver::Version;
 use super::{
     criteria::{self, Placed},
     entries::Fields,
+    figures::{self, Declared},
     findings::{Findings, shown},
     stages,
     tree::{Node, Scalar},
@@ -36,6 +37,7 @@ pub(super) fn playbook(document: &Node, findings: &mut Findings) -> Option<Playb
         "stages",
         "objective",
         "guardrails",
+        "metrics",
         "verify",
         "drain",
         "probation",
@@ -49,8 +51,13 @@ pub(super) fn playbook(document: &Node, findings: &mut Findings) -> Option<Playb
         None => Some(AppliesTo::default()),
     };
     let stages = fields.need("stages", findings).and_then(|node| stages::read(node, findings));
-    let objective = optional_criteria(&fields, "objective", findings);
-    let guardrails = optional_criteria(&fields, "guardrails", findings);
+    let metrics = match fields.get("metrics") {
+        Some(node) => figures::read(node, findings),
+        None => Some(Declared::new()),
+    };
+    let declared = metrics.clone().unwrap_or_default();
+    let objective = optional_criteria(&fields, "objective", &declared, findings);
+    let guardrails = optional_criteria(&fields, "guardrails", &declared, findings);
     if fields.get("objective").is_none() && fields.get("guardrails").is_none() {
         let help = "add `guardrails`, or an `objective`, or both";
         findings.mend(document.mark, "nothing decides whether a change stays", help);
@@ -59,6 +66,7 @@ pub(super) fn playbook(document: &Node, findings: &mut Findings) -> Option<Playb
     if let Some(verify) = &verify {
         for placed in [&objective, &guardrails].into_iter().flatten() {
             criteria::check_tails(placed, verify, findings);
+            criteria::check_readings(placed, verify, &declared, findings);
         }
     }
     let drain = match fields.get("drain") {
@@ -79,6 +87,7 @@ pub(super) fn playbook(document: &Node, findings: &mut Findings) -> Option<Playb
         stages: stages?,
         objective: criteria::without_places(objective?),
         guardrails: criteria::without_places(guardrails?),
+        metrics: figures::sound(metrics?)?,
         verify: verify?,
         drain: drain?,
         probation,
@@ -166,9 +175,14 @@ fn applies_to(node: &Node, findings: &mut Findings) -> Option<AppliesTo> {
     Some(AppliesTo { driver: driver?, model: model?, firmware: firmware?, kernel: kernel? })
 }
 
-fn optional_criteria(fields: &Fields, key: &str, findings: &mut Findings) -> Option<Placed> {
+fn optional_criteria(
+    fields: &Fields,
+    key: &str,
+    declared: &Declared,
+    findings: &mut Findings,
+) -> Option<Placed> {
     match fields.get(key) {
-        Some(node) => criteria::read(node, key, findings),
+        Some(node) => criteria::read(node, key, declared, findings),
         None => Some(Placed::new()),
     }
 }

@@ -16,8 +16,11 @@ use nix::{
 use tests::{Netns, programs_or_skip, root_or_skip};
 
 pub(crate) const NIC: &str = "nmrun0";
-const FAR_NIC: &str = "nmrun1";
+pub(crate) const FAR_NIC: &str = "nmrun1";
 pub(crate) const FAR: &str = "10.98.0.2";
+/// The second link, where a test asks for it.
+pub(crate) const CONTROL: &str = "nmctl0";
+pub(crate) const CONTROL_FAR: &str = "10.99.0.2";
 /// No run of these tests is as long as this; whatever is has hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -81,6 +84,24 @@ impl Exchange {
         finished(self.nicmend(arguments).spawn().expect("start nicmend"))
     }
 
+    /// Runs a program on the far host.
+    #[allow(dead_code)] // of the test binaries that share this file, not all have use for it
+    pub(crate) fn far(&self, program: &str, arguments: &[&str]) -> String {
+        let pid = self.reflector.id().to_string();
+        self.netns.run("nsenter", &[&["-t", &pid, "-n", program], arguments].concat())
+    }
+
+    /// A second link between the two hosts, with the same reflector at its end.
+    #[allow(dead_code)]
+    pub(crate) fn second_link(&self) {
+        self.netns.veth(CONTROL, "nmctl1", 2);
+        self.netns.run("ip", &["addr", "add", "10.99.0.1/24", "dev", CONTROL]);
+        let pid = self.reflector.id().to_string();
+        self.netns.run("ip", &["link", "set", "nmctl1", "netns", &pid]);
+        self.far("ip", &["addr", "add", &format!("{CONTROL_FAR}/24"), "dev", "nmctl1"]);
+        self.far("ip", &["link", "set", "nmctl1", "up"]);
+    }
+
     /// Everything that the playbooks of these tests may change, as the kernel's own tools show it.
     pub(crate) fn witness(&self) -> String {
         let script = format!(
@@ -115,6 +136,7 @@ pub(crate) fn finished(mut child: Child) -> Output {
     child.wait_with_output().expect("what nicmend said")
 }
 
+#[allow(dead_code)]
 pub(crate) fn signal(child: &Child, signal: Signal) {
     let pid = i32::try_from(child.id()).expect("a pid");
     kill(Pid::from_raw(pid), signal).expect("send a signal");

@@ -135,7 +135,7 @@ impl Files {
     }
 
     /// Refuses where the calling thread has moved to another network namespace than the door's.
-    fn check_namespace(&self, act: &str) -> Result<()> {
+    pub(super) fn check_namespace(&self, act: &str) -> Result<()> {
         let now = netns()?;
         if now == self.netns {
             return Ok(());

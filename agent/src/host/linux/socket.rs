@@ -35,6 +35,8 @@ pub(super) struct Netlink {
     port: u32,
     sequence: u32,
     buffer: Vec<u8>,
+    /// Answers after which a dump is left.
+    answers_max: usize,
     /// An exchange was left before its end: late answers may still be queued.
     unfinished: bool,
 }
@@ -62,13 +64,24 @@ impl Netlink {
         socket.set_cap_ack(true).map_err(io)?;
         // Since Linux 4.20: without it a filter in a dump is silently ignored.
         socket.set_netlink_get_strict_chk(true).map_err(io)?;
-        let netlink =
-            Netlink { socket, port, sequence: 0, buffer: vec![0; BUFFER_BYTES], unfinished: false };
+        let netlink = Netlink {
+            socket,
+            port,
+            sequence: 0,
+            buffer: vec![0; BUFFER_BYTES],
+            answers_max: usize::MAX,
+            unfinished: false,
+        };
         let patience = TimeVal::new(SILENCE_SECONDS_MAX, 0);
         socket::setsockopt(&netlink, sockopt::ReceiveTimeout, &patience)
             .map_err(|errno| Fault::errno(act, errno as i32, None))?;
         netlink.widen_queue();
         Ok(netlink)
+    }
+
+    /// Reads no more than this many answers to a request.
+    pub(super) fn at_most(self, answers_max: usize) -> Netlink {
+        Netlink { answers_max, ..self }
     }
 
     /// Joins a multicast group.
@@ -122,8 +135,11 @@ impl Netlink {
             Fault::errno(act, error.raw_os_error().unwrap_or(Errno::EIO as i32), None)
         })?;
         let outcome = self.collect(act, &sent);
-        // A refusal is the end of its exchange too; only silence or overload leaves one open.
-        self.unfinished = matches!(&outcome, Err((_, Step::More)));
+        // A refusal is the end of its exchange too; silence, overload or enough leaves one open.
+        self.unfinished = match &outcome {
+            Ok(answers) => answers.payloads.len() >= self.answers_max,
+            Err((_, step)) => matches!(step, Step::More),
+        };
         outcome.map_err(|(fault, _)| fault)
     }
 
@@ -145,6 +161,9 @@ impl Netlink {
                     continue;
                 }
                 match answers.take(&answer, act, sent).map_err(|fault| (fault, Step::End))? {
+                    Step::More if answers.payloads.len() >= self.answers_max => {
+                        return Ok(answers);
+                    }
                     Step::More => {}
                     Step::End => return Ok(answers),
                 }

@@ -43,7 +43,7 @@ enum Laid {
     /// It could not be laid here, for this reason.
     Not(String),
     /// What was measured under it, and what the kernel said of it.
-    Felt(Window, String),
+    Felt(Box<Window>, String),
 }
 
 impl Trial<'_> {
@@ -148,7 +148,7 @@ impl Trial<'_> {
         self.desk.say(Some(&self.terms.run.id), vec![gone])?;
         self.desk.store.sync()?;
         Ok(match measured {
-            Ok(window) => Laid::Felt(window, felt),
+            Ok(window) => Laid::Felt(Box::new(window), felt),
             Err(fault) => Laid::Not(fault.to_string()),
         })
     }
@@ -189,9 +189,10 @@ impl Trial<'_> {
             return Err(declined);
         }
         Ok(match (hold.during, record.state) {
-            (Some(window), RunState::Reverted) => {
-                Laid::Felt(window, format!("interrupts moved and put back by run {}", record.id))
-            }
+            (Some(window), RunState::Reverted) => Laid::Felt(
+                Box::new(window),
+                format!("interrupts moved and put back by run {}", record.id),
+            ),
             (_, RunState::Reverted | RunState::Refused | RunState::Committed)
             | (_, RunState::Running | RunState::Stuck) => Laid::Not(record.why),
         })
@@ -215,7 +216,9 @@ impl Trial<'_> {
         let spec = self.terms.spec(self.unit.min(BURSTS_MAX), rate, Pattern::Microburst);
         let stop = self.desk.stop;
         match self.meter.window(&spec, &|| stop().is_some()) {
-            Ok(window) => Laid::Felt(window, format!("bursts of {burst} packets on {known}")),
+            Ok(window) => {
+                Laid::Felt(Box::new(window), format!("bursts of {burst} packets on {known}"))
+            }
             Err(fault) => Laid::Not(fault.to_string()),
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     campaign::{self, Order, Outcome, Trouble},
     host::Host,
     log::History,
+    measure::recording::Recording,
     probation::Terms,
     runs::{Declined, Exit},
     store::Store,
@@ -104,6 +105,8 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     let host = place::machine()?;
     roomy(&host, args.memory)?;
     let mut probe = probe_of(&host, &terms, &peer)?;
+    let nic = terms.run.nic_name.clone();
+    let mut recording = Recording::beside(&mut probe, &host, &nic, &terms.playbook);
     let order = Order {
         patterns: once(&args.patterns),
         faults: once(&args.faults),
@@ -116,7 +119,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     let outcome = at_desk(common, &host, &disk, |desk| {
         // Another campaign may have come between.
         let terms = Terms::read(desk.store, &desk.history()?, &terms.run.id)?;
-        campaign::campaign(desk, &terms, &order, &mut probe)
+        campaign::campaign(desk, &terms, &order, &mut recording)
     })?;
     show(common, &outcome);
     Ok(outcome.exit)

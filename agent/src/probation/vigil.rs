@@ -7,12 +7,16 @@
 
 use std::time::Duration;
 
-use playbooks::{Metric, external::Kind, playbook::Criteria};
+use playbooks::{
+    Metric,
+    external::Kind,
+    playbook::{Criteria, Criterion},
+};
 
 use crate::{
     fault::Result,
     measure::{Meter, Sample, Window, WindowSpec},
-    verdict::{Criterions, Lookout},
+    verdict::{self, Call, Criterions, Lookout},
 };
 
 /// This long without any reply is no loss but silence: as long as the storm of which the bets by
@@ -54,8 +58,8 @@ pub(crate) struct Vigil {
     lookout: Option<Lookout>,
     /// Where the samples of a part begin in the reference, and how long they may be.
     part_ns: u64,
-    /// Counters, and the slowest packet: held against their bounds window by window, exactly.
-    bounds: Vec<(Metric, f64)>,
+    /// What a window gives as a figure of its own: held against absolute bounds window by window.
+    bounds: Vec<(Metric, Criterion)>,
     /// Time before the present window, so that silence is seen across windows.
     before_ns: u64,
     /// Lost packets that no reply has followed yet, and since when.
@@ -78,8 +82,10 @@ impl Vigil {
 
     /// Sees silence and what counters say, and nothing of latency: there is no reference yet.
     pub(crate) fn blind(guardrails: &Criteria) -> Vigil {
-        let bound = |(metric, criterion): (&Metric, &playbooks::playbook::Criterion)| {
-            Some((metric.clone(), criterion.at_most.filter(|_| is_exact(metric))?))
+        let bound = |(metric, criterion): (&Metric, &Criterion)| {
+            let bounded = criterion.at_most.is_some() || criterion.at_least.is_some();
+            let alone = Criterion { no_worse_than: None, ..criterion.clone() };
+            (bounded && is_of_a_window(metric)).then(|| (metric.clone(), alone))
         };
         Vigil {
             lookout: None,
@@ -130,7 +136,7 @@ impl Vigil {
             Seen::Nothing | Seen::Broken(_) | Seen::Stopped => self.before_ns += window.length_ns,
         }
         if seen == Seen::Nothing {
-            seen = self.exactly(&window).map_or(Seen::Nothing, Seen::Broken);
+            seen = self.bounded(&window).map_or(Seen::Nothing, Seen::Broken);
         }
         if stop() {
             seen = Seen::Stopped;
@@ -188,39 +194,47 @@ impl Vigil {
         Some(Breach { metric: alarm.metric, why: alarm.why })
     }
 
-    /// What the window counted, against `at-most`.
-    fn exactly(&self, window: &Window) -> Option<Breach> {
-        self.bounds.iter().find_map(|(metric, most)| {
-            let (measured, words) = counted(metric, window)?;
-            let broken = measured > *most;
-            broken.then(|| {
-                let seconds = window.length_ns as f64 / 1e9;
-                let why = format!("{metric}: {words} in {seconds:.1} s, at most {most} allowed");
-                Breach { metric: metric.clone(), why }
-            })
+    /// What the window gave, against the absolute bounds: counts exactly, what has scatter when it is
+    /// beyond doubt.
+    fn bounded(&self, window: &Window) -> Option<Breach> {
+        self.bounds.iter().find_map(|(metric, bound)| {
+            let Some((measured, words)) = counted(metric, window) else {
+                return scattered(metric, bound, window);
+            };
+            let most = bound.at_most.filter(|most| measured > *most)?;
+            let seconds = window.length_ns as f64 / 1e9;
+            let why = format!("{metric}: {words} in {seconds:.1} s, at most {most} allowed");
+            Some(Breach { metric: metric.clone(), why })
         })
     }
 }
 
-/// Whether a metric is a figure of a single window, with no interval around it.
-fn is_exact(metric: &Metric) -> bool {
+/// A window's level, conclusively beyond its bound.
+fn scattered(metric: &Metric, bound: &Criterion, window: &Window) -> Option<Breach> {
+    let guardrails = Criteria::from([(metric.clone(), bound.clone())]);
+    let by = Criterions { guardrails, ..Criterions::default() };
+    // Against itself: only the absolute bound can be broken.
+    let verdict = verdict::judge(window, window, &by, 0);
+    (verdict.verdict == Call::Revert).then(|| Breach { metric: metric.clone(), why: verdict.why })
+}
+
+/// Whether a window gives a figure of its own for a metric, other than what the bets watch.
+fn is_of_a_window(metric: &Metric) -> bool {
     match metric {
         Metric::Drops
         | Metric::NicCounter(_)
         | Metric::SoftnetSqueezed
         | Metric::LatencyMax
+        | Metric::StormRate
+        | Metric::TcpRetransmitRatio
+        | Metric::TcpRtt
         | Metric::TcpSessionRetransmits
         | Metric::External(_) => true,
-        Metric::LatencyQuantile(_)
-        | Metric::SlowRatio
-        | Metric::StormRate
-        | Metric::LossRatio
-        | Metric::TcpRetransmitRatio
-        | Metric::TcpRtt => false,
+        Metric::LatencyQuantile(_) | Metric::SlowRatio | Metric::LossRatio => false,
     }
 }
 
-/// The figure, and in words; `None` where the window does not hold it.
+/// The count, and in words; `None` where the metric is no count, or the window does not hold it.
 fn counted(metric: &Metric, window: &Window) -> Option<(f64, String)> {
     match metric {
         Metric::Drops => {

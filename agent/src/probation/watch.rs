@@ -69,7 +69,7 @@ pub(super) struct SoFar {
 
 /// The steady part: first its reference is gathered, then it is watched against that.
 enum Steady {
-    Gathering { vigil: Vigil, so_far: Option<Window> },
+    Gathering { vigil: Vigil, so_far: Option<Box<Window>> },
     Against { vigil: Vigil, reference: Arc<Window>, by: Criterions },
 }
 
@@ -134,6 +134,11 @@ impl<'a> Watch<'a> {
         // Watched time only grows with replies: the clock bounds the whole.
         let patience_ns = length_ns.saturating_mul(2).saturating_add(nanoseconds(BUSY_MAX));
         let began_ns = self.post.host.now().mono_ns;
+        let stop = self.post.stop;
+        let settled = meter.settle(self.terms.playbook.verify.settle, &|| stop().is_some());
+        if let Err(ended) = self.weigh(settled.map(|_| Seen::Nothing), meter) {
+            return ended;
+        }
         while self.watched_ns + slack_ns < length_ns {
             let seen = match self.next(length_ns - self.watched_ns) {
                 Act::Check(length) => self.check(meter, length),
@@ -223,7 +228,7 @@ impl<'a> Watch<'a> {
             }
             Steady::Gathering { so_far, .. } if look.seen == Seen::Nothing => {
                 match so_far {
-                    None => *so_far = Some(look.window),
+                    None => *so_far = Some(Box::new(look.window)),
                     Some(so_far) => so_far.append(look.window),
                 }
                 self.settle_reference();
@@ -243,7 +248,7 @@ impl<'a> Watch<'a> {
         let Some(reference) = so_far.take_if(|window| enough(window)) else { return };
         let by = self.terms.by_for_committed();
         let vigil = Vigil::over(&reference, &by, 1);
-        self.steady = Steady::Against { vigil, reference: Arc::new(reference), by };
+        self.steady = Steady::Against { vigil, reference: Arc::new(*reference), by };
     }
 
     fn count(&mut self, look: &Look) {

@@ -216,10 +216,18 @@ enum Phase {
         stage: usize,
     },
     Measuring(Point),
+    /// Before a turn is switched to: is everything that we wrote still as we left it?
+    Looking(Turn),
     /// Writing what the next turn measures.
     Switching {
         to: Turn,
         left: VecDeque<Step>,
+        pass: u32,
+    },
+    /// Switched: did a write disturb another setting?
+    Landing {
+        to: Turn,
+        pass: u32,
     },
     Checking {
         stage: usize,
@@ -342,7 +350,9 @@ impl Run {
             | Phase::Tidying { .. }
             | Phase::RecordingWrites { .. }
             | Phase::Measuring(_)
+            | Phase::Looking(_)
             | Phase::Switching { .. }
+            | Phase::Landing { .. }
             | Phase::Checking { .. }
             | Phase::Judging(_)
             | Phase::RecordingVerdict { .. }

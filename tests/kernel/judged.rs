@@ -163,6 +163,24 @@ fn a_run_killed_between_turns_is_recovered() {
     }
 }
 
+#[test]
+fn a_hand_between_turns_is_seen() {
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new("a_hand_between_turns_is_seen")) else {
+        return;
+    };
+    let before = exchange.witness();
+    let text = yaml(UNFELT, "2000%", "window: 4s, interleave: true");
+    let playbook = exchange.playbook("turns", &text);
+    let mut child = exchange.apply(&playbook).spawn().unwrap();
+    let _progress = until(&mut child, "turn 2 of 5");
+    // No notice tells of a file in sysfs: only looking does.
+    exchange.write_sysfs("gro_flush_timeout", "777000");
+    let output = finished(child);
+    assert_eq!(code(&output), 3, "{}", said(&output));
+    assert_eq!(json(&output)["foreign"][0]["found"], 777_000, "{}", said(&output));
+    assert_eq!(exchange.witness(), before);
+}
+
 /// The far host's NIC holds received packets back for this long.
 fn hold_back(exchange: &Exchange, end: &str, nanoseconds: u32) {
     let gro = if nanoseconds == 0 { "off" } else { "on" };

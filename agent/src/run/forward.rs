@@ -56,12 +56,15 @@ impl Run {
                 Err(fault) => self.fail(stage, &fault),
             },
             (Phase::Measuring(point), Event::Measured(result)) => self.measured(point, result),
-            (Phase::Switching { to, left }, Event::Wrote { failed, results, nanoseconds }) => {
-                match self.take_in(to.stage, failed, results, nanoseconds) {
-                    Ok(()) => self.switch(to, left),
-                    Err(action) => action,
-                }
-            }
+            (Phase::Looking(turn), Event::Values(values)) => self.looked(turn, &values),
+            (
+                Phase::Switching { to, left, pass },
+                Event::Wrote { failed, results, nanoseconds },
+            ) => match self.take_in(to.stage, failed, results, nanoseconds) {
+                Ok(()) => self.switch(to, left, pass),
+                Err(action) => action,
+            },
+            (Phase::Landing { to, pass }, Event::Values(values)) => self.landed(to, pass, &values),
             (Phase::Checking { stage }, Event::Values(values)) => self.checked(stage, &values),
             (Phase::Judging(stage), Event::Judged(result)) => match result {
                 Ok((verdict, evidence)) => self.judged(stage, verdict, evidence),
@@ -326,8 +329,20 @@ impl Run {
     }
 
     fn checked(&mut self, stage: usize, values: &[(Name, Result<Value>)]) -> Action {
+        match self.untouched(stage, values) {
+            Ok(()) => self.go(Phase::Judging(stage), Action::Judge(stage)),
+            Err(action) => action,
+        }
+    }
+
+    /// Whether everything is as we left it; `Err` with what to do where it is not, or cannot be read.
+    pub(super) fn untouched(
+        &mut self,
+        stage: usize,
+        values: &[(Name, Result<Value>)],
+    ) -> Result<(), Action> {
         if let Some((name, Err(fault))) = values.iter().find(|(_, read)| read.is_err()) {
-            return self.fail(stage, &fault.clone().during(format!("read {name} again")));
+            return Err(self.fail(stage, &fault.clone().during(format!("read {name} again"))));
         }
         let moved: Vec<Foreign> = values
             .iter()
@@ -340,10 +355,7 @@ impl Run {
                 })
             })
             .collect();
-        if moved.is_empty() {
-            return self.go(Phase::Judging(stage), Action::Judge(stage));
-        }
-        self.intrude(moved)
+        if moved.is_empty() { Ok(()) } else { Err(self.intrude(moved)) }
     }
 
     pub(super) fn intruded(&mut self, moved: Vec<Foreign>) -> Action {

@@ -15,10 +15,15 @@ use playbooks::{
 };
 
 use super::{Action, Phase, Point, Run, Side, Turn};
-use crate::plan::{Step, order};
+use crate::{
+    fault::{Fault, Kind, Result},
+    plan::{Step, order},
+};
 
 /// The shortest turn worth switching for.
 const TURN_MIN: Duration = Duration::from_secs(2);
+/// How often what a switch disturbed is written again before the run gives up.
+const PASSES_MAX: u32 = 2;
 /// Turns of the baseline: the more, the faster a drift may be; each costs two switches.
 const PAIRS: std::ops::RangeInclusive<usize> = 2..=10;
 
@@ -40,19 +45,66 @@ impl Run {
         (!off.is_empty() && off.iter().all(unfelt)).then_some(Turn { stage, nth: 0, pairs })
     }
 
+    /// A value that somebody else wrote meanwhile must not be written over by the next switch.
     pub(super) fn next_turn(&mut self, turn: Turn) -> Action {
         let Some(next) = turn.next() else { return self.check(turn.stage) };
-        let steps = match next.side() {
-            Side::Baseline => self.steps_to(&self.originals),
-            Side::Candidate => self.steps_to(&self.candidate),
-        };
-        self.switch(next, steps.into())
+        let names = self.expected.keys().cloned().collect();
+        self.go(Phase::Looking(next), Action::Read(names))
     }
 
-    pub(super) fn switch(&mut self, to: Turn, mut left: VecDeque<Step>) -> Action {
+    pub(super) fn looked(&mut self, next: Turn, values: &[(Name, Result<Value>)]) -> Action {
+        if let Err(action) = self.untouched(next.stage, values) {
+            return action;
+        }
+        let steps = self.steps_to(self.side(next));
+        self.switch(next, steps.into(), 0)
+    }
+
+    pub(super) fn switch(&mut self, to: Turn, mut left: VecDeque<Step>, pass: u32) -> Action {
         match left.pop_front() {
-            Some(step) => self.go(Phase::Switching { to, left }, Action::Write(step)),
-            None => self.go(Phase::Settling(Point::Turn(to)), Action::Settle),
+            Some(step) => self.go(Phase::Switching { to, left, pass }, Action::Write(step)),
+            None => {
+                let names = self.originals.keys().cloned().collect();
+                self.go(Phase::Landing { to, pass }, Action::Read(names))
+            }
+        }
+    }
+
+    /// A driver may change other settings along with the one written (mlx5's and bnxt's usecs with
+    /// `adaptive-rx`): those are written again, so that every turn of a side measures the same.
+    pub(super) fn landed(
+        &mut self,
+        to: Turn,
+        pass: u32,
+        values: &[(Name, Result<Value>)],
+    ) -> Action {
+        for (name, read) in values {
+            match read {
+                Ok(found) => self.expected.insert(name.clone(), found.clone()),
+                Err(fault) => {
+                    let fault = fault.clone().during(format!("read {name} after a switch"));
+                    return self.fail(to.stage, &fault);
+                }
+            };
+        }
+        let steps = self.steps_to(self.side(to));
+        if steps.is_empty() {
+            return self.go(Phase::Settling(Point::Turn(to)), Action::Settle);
+        }
+        if pass == PASSES_MAX {
+            let names: Vec<&str> =
+                steps.iter().flat_map(|step| &step.batch).map(|c| c.name.as_str()).collect();
+            let cause = format!("{} will not stay as it was", names.join(", "));
+            return self.fail(to.stage, &Fault::new(Kind::Drift, "switch to the next turn", cause));
+        }
+        self.switch(to, steps.into(), pass + 1)
+    }
+
+    /// What is in force in a turn of this side.
+    fn side(&self, turn: Turn) -> &BTreeMap<Name, Value> {
+        match turn.side() {
+            Side::Baseline => &self.originals,
+            Side::Candidate => &self.candidate,
         }
     }
 

@@ -102,6 +102,13 @@ impl Exchange {
         self.far("ip", &["link", "set", "nmctl1", "up"]);
     }
 
+    /// Writes one file of the near NIC in sysfs.
+    #[allow(dead_code)]
+    pub(crate) fn write_sysfs(&self, file: &str, value: &str) {
+        let line = format!("echo {value} > /sys/class/net/{NIC}/{file}");
+        self.netns.run("sh", &["-ec", &line]);
+    }
+
     /// Everything that the playbooks of these tests may change, as the kernel's own tools show it.
     pub(crate) fn witness(&self) -> String {
         let script = format!(

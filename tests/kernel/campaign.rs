@@ -98,7 +98,7 @@ fn every_item_is_judged_and_nothing_is_left() {
     let test = "every_item_is_judged_and_nothing_is_left";
     let (_alone, Some((exchange, place))) = (alone(), committed(test)) else { return };
     let before = exchange.witness();
-    let arguments = ["campaign", "last", "--for", "10s", "--outside-trading", "--json"];
+    let arguments = ["campaign", "last", "--for", "8s", "--outside-trading", "--json"];
     let which = ["--patterns", "calm,microburst", "--faults", "memory,irq,cpu,burst"];
     let asked = [&arguments[..], &which].concat();
     // The machine may be busy with something else: what was inconclusive is tried again.

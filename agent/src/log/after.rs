@@ -45,6 +45,9 @@ pub struct Probation {
     /// `None` while it is watched, or since its process was killed.
     pub ending: Option<Ending>,
     pub why: String,
+    /// Why the commit stays provisional though nothing regressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
     /// After a revert.
@@ -70,10 +73,11 @@ impl Probation {
     /// What counts of an earlier watch when another is begun: nothing of one that came to its end.
     pub fn carried_ns(&self) -> u64 {
         match self.ending {
-            Some(Ending::Held | Ending::Regressed) => 0,
-            None | Some(Ending::Inconclusive | Ending::Overtaken | Ending::Stopped) => {
-                self.watched_ns
-            }
+            Some(Ending::Regressed) => 0,
+            Some(Ending::Held) if self.open.is_none() => 0,
+            Some(Ending::Held)
+            | None
+            | Some(Ending::Inconclusive | Ending::Overtaken | Ending::Stopped) => self.watched_ns,
         }
     }
 }
@@ -125,6 +129,7 @@ pub(super) fn watched(probation: &mut Option<Probation>, fact: &Fact) {
             samples: 0,
             ending: None,
             why: String::new(),
+            open: None,
             evidence: None,
             aftermath: None,
         });
@@ -133,10 +138,11 @@ pub(super) fn watched(probation: &mut Option<Probation>, fact: &Fact) {
     if let Fact::ProbationWatched { watched_ns, samples } = fact {
         (probation.watched_ns, probation.samples) = (*watched_ns, *samples);
     }
-    if let Fact::ProbationEnded { ending, why, watched_ns, samples, evidence } = fact {
+    if let Fact::ProbationEnded { ending, why, open, watched_ns, samples, evidence } = fact {
         (probation.watched_ns, probation.samples) = (*watched_ns, *samples);
         probation.ending = Some(*ending);
         probation.why.clone_from(why);
+        probation.open.clone_from(open);
         probation.evidence.clone_from(evidence);
     }
     if let Fact::Aftermath { finding, why, evidence: _ } = fact {

@@ -222,6 +222,9 @@ pub enum Fact {
     ProbationEnded {
         ending: Ending,
         why: String,
+        /// Why the commit stays provisional though nothing regressed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        open: Option<String>,
         watched_ns: u64,
         samples: u64,
         #[serde(skip_serializing_if = "Option::is_none", default)]

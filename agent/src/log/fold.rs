@@ -75,9 +75,12 @@ impl RunRecord {
 
     /// Why its commit does not stand for good yet: no probation has held since.
     pub fn provisionally(&self) -> Option<&str> {
-        let held = self.probation.as_ref().is_some_and(|p| p.ending == Some(Ending::Held));
-        let open = self.state == RunState::Committed && !held;
-        self.provisional.as_deref().filter(|_| open)
+        let held = self.probation.as_ref().filter(|p| p.ending == Some(Ending::Held));
+        let why = match held {
+            Some(held) => self.provisional.as_ref().and(held.open.as_deref()),
+            None => self.provisional.as_deref(),
+        };
+        why.filter(|_| self.state == RunState::Committed)
     }
 
     /// The settings that this run left at another value than it found.

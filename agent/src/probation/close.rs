@@ -26,6 +26,8 @@ use crate::{
 const SAY_WAIT: Duration = Duration::from_secs(600);
 /// How long a revert waits for a run that holds the lock.
 const REVERT_WAIT: Duration = Duration::from_secs(3600);
+/// As many storm periods must have passed as a window would have to hold.
+const STORM_PERIODS: u32 = 3;
 /// What is measured after a revert is no longer than this.
 const AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -76,6 +78,7 @@ pub(super) fn close(
     let fact = Fact::ProbationEnded {
         ending: ended.ending,
         why: ended.why.clone(),
+        open: still_open(terms, so_far.watched_ns),
         watched_ns: so_far.watched_ns,
         samples: so_far.samples,
         evidence,
@@ -99,6 +102,21 @@ pub(super) fn close(
     }
     let record = record(post, terms)?;
     Ok(Outcome { ending: ended.ending, why: ended.why, exit, record })
+}
+
+/// A commit that waits for storms is not settled by a watch that is too short to meet them.
+fn still_open(terms: &Terms, watched_ns: u64) -> Option<String> {
+    let period = terms.playbook.verify.storm_period.filter(|_| terms.run.provisional.is_some())?;
+    let needed = period * STORM_PERIODS;
+    let watched = Duration::from_nanos(watched_ns);
+    (watched < needed).then(|| {
+        format!(
+            "storms come every {:.0} s: {:.0} s of probation are needed, {:.0} s were watched",
+            period.as_secs_f64(),
+            needed.as_secs_f64(),
+            watched.as_secs_f64()
+        )
+    })
 }
 
 fn regressed(

@@ -235,6 +235,14 @@ impl Trial<'_> {
         if let Some(why) = (self.desk.stop)() {
             return Some(format!("{why}, after {} items", self.tried.len()));
         }
+        match self.desk.store.get("frozen") {
+            Ok(None) => {}
+            Ok(Some(why)) => {
+                let why = String::from_utf8_lossy(&why).trim().to_owned();
+                return Some(format!("this host was frozen ({why})"));
+            }
+            Err(fault) => return Some(fault.to_string()),
+        }
         match self.around.look() {
             // Moving interrupts is a run of its own: it has come and gone.
             Ok(Found::Same | Found::Disturbed | Found::Busy(_)) => None,

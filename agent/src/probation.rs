@@ -27,7 +27,7 @@ mod watch;
 
 use std::time::Duration;
 
-use self::{around::Around, watch::Watch};
+use self::{around::Around, close::Closed, watch::Watch};
 use crate::{
     engine::{Telling, gather},
     host::Host,
@@ -86,10 +86,25 @@ pub fn watch(
     };
     close::say(post, &terms.run.id, vec![began])?;
     let mut watch = Watch::new(post, terms, order, around, carried_ns);
-    let ended = watch.drive(meter);
-    let (so_far, last) = (watch.so_far(), watch.last.take());
-    close::close(post, terms, meter, close::Close { ended, so_far, last })
+    for _ in 0..STALE_MAX {
+        let ended = watch.drive(meter);
+        let (so_far, last) = (watch.so_far(), watch.last.take());
+        let close = close::Close { ended, so_far, last, around: &mut watch.around };
+        match close::close(post, terms, meter, close)? {
+            Closed::Over(outcome) => return Ok(*outcome),
+            Closed::Stale(why) => watch.look_again(&why),
+        }
+    }
+    let why = format!(
+        "run {} regressed {STALE_MAX} times, and each time others were at work before it could be \
+         reverted; it is STILL IN FORCE: `nicmend revert {}`",
+        terms.run.id, terms.run.id
+    );
+    Err(Declined::new(Exit::Failed, "stale", why))
 }
+
+/// How often a regression may be looked at again because others were at work before it was reverted.
+const STALE_MAX: u32 = 5;
 
 /// Refuses where what the run left is not what is there.
 pub(crate) fn in_force<'a>(

@@ -147,9 +147,9 @@ impl Trial<'_> {
         })?;
         self.desk.say(Some(&self.terms.run.id), vec![gone])?;
         self.desk.store.sync()?;
-        Ok(match measured {
-            Ok(window) => Laid::Felt(Box::new(window), felt),
-            Err(fault) => Laid::Not(fault.to_string()),
+        Ok(match (measured, felt) {
+            (Ok(window), Ok(felt)) => Laid::Felt(Box::new(window), felt),
+            (Err(fault), _) | (Ok(_), Err(fault)) => Laid::Not(fault.to_string()),
         })
     }
 

@@ -17,8 +17,9 @@ pub enum Burden {
 
 /// A burden that lies on the machine. Dropped, it is lifted as well, in silence.
 pub trait Laid: Send {
-    /// What the kernel says of it: that it was there, and how heavy.
-    fn felt(&self) -> String;
+    /// What the kernel says of it: how heavy it was. `Err` where it was not there as it should have been:
+    /// a process of it had ended, or its limit was never met.
+    fn felt(&self) -> Result<String>;
 
     /// Ends its processes and removes what it made.
     ///

@@ -8,7 +8,7 @@ use crate::{
     engine::hands,
     fault::Result,
     host::Host,
-    log::{History, RunRecord, RunState, fact::Foreign},
+    log::{Fact, History, RunRecord, RunState, fact::Foreign},
     store::Store,
 };
 
@@ -34,8 +34,16 @@ pub(crate) struct Around<'a> {
     open: BTreeSet<String>,
     /// Later runs that had committed already.
     later: BTreeSet<String>,
-    /// Entries that other runs had in the log at the last look.
+    /// Entries that other runs, and campaigns on this one, had in the log at the last look.
     others: usize,
+    campaigns: Campaigns,
+}
+
+/// Whether a campaign that is on keeps from believing what is measured. A campaign itself heeds none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Campaigns {
+    Heeded,
+    Ignored,
 }
 
 impl<'a> Around<'a> {
@@ -55,9 +63,15 @@ impl<'a> Around<'a> {
             open: ids(running.collect()),
             later: ids(committed_after(&history, run)),
             others: 0,
+            campaigns: Campaigns::Ignored,
         };
         around.others = around.entries_of_others(&history);
         Ok(around)
+    }
+
+    /// A campaign loads the host on purpose: what is measured meanwhile says nothing.
+    pub(crate) fn heeding_campaigns(self) -> Around<'a> {
+        Around { campaigns: Campaigns::Heeded, ..self }
     }
 
     pub(crate) fn look(&mut self) -> Result<Found> {
@@ -72,6 +86,10 @@ impl<'a> Around<'a> {
         let busy = history.runs.iter().filter(at_work).find(|run| !self.open.contains(&run.id));
         if let Some(busy) = busy {
             return Ok(Found::Busy(busy.id.clone()));
+        }
+        let on = |run: &&RunRecord| run.campaigns.iter().any(|c| c.call.is_none());
+        if let (Campaigns::Heeded, Some(run)) = (self.campaigns, history.runs.iter().find(on)) {
+            return Ok(Found::Busy(format!("{} (its campaign)", run.id)));
         }
         let foreign = self.foreign();
         if !foreign.is_empty() {
@@ -117,8 +135,21 @@ impl<'a> Around<'a> {
 
     fn entries_of_others(&self, history: &History) -> usize {
         let others = history.runs.iter().filter(|run| run.id != self.run.id);
-        others.map(|run| run.entries.len()).sum()
+        let own = history.runs.iter().filter(|run| run.id == self.run.id);
+        let campaigns = own.flat_map(|run| &run.entries).filter(|entry| of_campaign(&entry.fact));
+        others.map(|run| run.entries.len()).sum::<usize>() + campaigns.count()
     }
+}
+
+fn of_campaign(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::CampaignBegan { .. }
+            | Fact::CampaignJudged { .. }
+            | Fact::CampaignEnded { .. }
+            | Fact::Burdened { .. }
+            | Fact::Unburdened { .. }
+    )
 }
 
 /// A setting that this run left, and that a later committed run has changed since: with that run's id.

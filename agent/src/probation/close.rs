@@ -7,6 +7,7 @@ use playbooks::Metric;
 
 use super::{
     Post, Terms,
+    around::{Around, Found},
     watch::{Compared, Ended, SoFar},
 };
 use crate::{
@@ -26,6 +27,8 @@ use crate::{
 const SAY_WAIT: Duration = Duration::from_secs(600);
 /// How long a revert waits for a run that holds the lock.
 const REVERT_WAIT: Duration = Duration::from_secs(3600);
+/// What was seen longer ago than two windows, and than this, is looked at again before it counts.
+const FRESH: Duration = Duration::from_secs(5);
 /// As many storm periods must have passed as a window would have to hold.
 const STORM_PERIODS: u32 = 3;
 /// What is measured after a revert is no longer than this.
@@ -42,14 +45,24 @@ pub struct Outcome {
 }
 
 /// A watch that is over.
-pub(super) struct Close {
+pub(super) struct Close<'c, 'a> {
+    pub(super) around: &'c mut Around<'a>,
     pub(super) ended: Ended,
     pub(super) so_far: SoFar,
     pub(super) last: Option<Compared>,
 }
 
+/// Whether the watch is over.
+pub(super) enum Closed {
+    Over(Box<Outcome>),
+    /// Others were at work between the regression and its revert: to be measured again.
+    Stale(String),
+}
+
 /// What became of a run that regressed.
 enum Fate {
+    Stale(String),
+    Overtaken(String),
     Reverted(Box<RunRecord>),
     /// Somebody else put it back meanwhile.
     NotOurs(Box<RunRecord>),
@@ -69,9 +82,9 @@ pub(super) fn close(
     post: &Post,
     terms: &Terms,
     meter: &mut dyn Meter,
-    close: Close,
-) -> Result<Outcome, Declined> {
-    let Close { ended, so_far, last } = close;
+    close: Close<'_, '_>,
+) -> Result<Closed, Declined> {
+    let Close { around, ended, so_far, last } = close;
     let number = terms.run.probation.as_ref().map_or(0, |p| p.watches) + 1;
     let point = format!("probation-{number}");
     let evidence = last.and_then(|last| kept(post, terms, &point, last));
@@ -87,7 +100,7 @@ pub(super) fn close(
         Ending::Held | Ending::Stopped => Exit::Done,
         Ending::Inconclusive | Ending::Overtaken => Exit::Failed,
         Ending::Regressed => {
-            return regressed(post, terms, meter, &point, (fact, ended));
+            return regressed(post, terms, meter, &point, (fact, ended, around));
         }
     };
     let named = portions(ended.foreign).into_iter().map(|changes| Fact::ForeignChange { changes });
@@ -101,7 +114,8 @@ pub(super) fn close(
         said => said?,
     }
     let record = record(post, terms)?;
-    Ok(Outcome { ending: ended.ending, why: ended.why, exit, record })
+    let outcome = Outcome { ending: ended.ending, why: ended.why, exit, record };
+    Ok(Closed::Over(Box::new(outcome)))
 }
 
 /// A commit that waits for storms is not settled by a watch that is too short to meet them.
@@ -124,15 +138,39 @@ fn regressed(
     terms: &Terms,
     meter: &mut dyn Meter,
     point: &str,
-    (fact, ended): (Fact, Ended),
-) -> Result<Outcome, Declined> {
+    (fact, ended, around): (Fact, Ended, &mut Around<'_>),
+) -> Result<Closed, Declined> {
     let (id, why) = (&terms.run.id, format!("probation: {}", ended.why));
     let mut fate = None;
+    let seen_ns = post.host.now().mono_ns;
     let claimed = (post.claim)(REVERT_WAIT, &mut |desk| {
         let now = desk.history()?;
         let run = now.find(id).map_err(|why| Declined::new(Exit::Failed, "run", why))?;
         if run.state != RunState::Committed {
             fate = Some(Fate::NotOurs(Box::new(run.clone())));
+            return Ok(());
+        }
+        let waited = Duration::from_nanos(post.host.now().mono_ns.saturating_sub(seen_ns));
+        match around.look()? {
+            Found::Overtaken { why, foreign } => {
+                fate = Some(Fate::Overtaken(why.clone()));
+                let named =
+                    portions(foreign).into_iter().map(|changes| Fact::ForeignChange { changes });
+                let over = overtaken(&fact, why);
+                desk.say(Some(id), named.chain([over]).collect())?;
+                return Ok(desk.store.sync()?);
+            }
+            Found::Busy(run) => fate = Some(Fate::Stale(format!("{run} is at work"))),
+            Found::Disturbed => {
+                fate = Some(Fate::Stale("others were at work meanwhile".to_owned()));
+            }
+            Found::Same if waited > (terms.playbook.verify.window * 2).max(FRESH) => {
+                let words = format!("the lock was held for {:.0} s", waited.as_secs_f64());
+                fate = Some(Fate::Stale(words));
+            }
+            Found::Same => {}
+        }
+        if fate.is_some() {
             return Ok(());
         }
         // The machine comes first: a disk that cannot take this must not keep it from being put back.
@@ -145,7 +183,14 @@ fn regressed(
         Ok(())
     });
     let ending = Ending::Regressed;
-    match (fate, claimed) {
+    let outcome = match (fate, claimed) {
+        (Some(Fate::Stale(why)), _) => {
+            return Ok(Closed::Stale(format!("{}, but {why}", ended.why)));
+        }
+        (Some(Fate::Overtaken(why)), _) => {
+            let (ending, exit) = (Ending::Overtaken, Exit::Failed);
+            Outcome { ending, why, exit, record: record(post, terms)? }
+        }
         (Some(Fate::Reverted(record)), _) => {
             if record.state == RunState::Reverted {
                 let metric = ended.metric.as_ref();
@@ -153,27 +198,41 @@ fn regressed(
             }
             let exit = runs::exit_of(&record);
             let told = self::record(post, terms).unwrap_or(*record);
-            Ok(Outcome { ending, why, exit, record: told })
+            Outcome { ending, why, exit, record: told }
         }
         (Some(Fate::NotOurs(record)), _) => {
             let why = format!("{why}; it was put back by somebody else meanwhile: {}", record.why);
-            Ok(Outcome { ending, why, exit: Exit::Reverted, record: *record })
+            Outcome { ending, why, exit: Exit::Reverted, record: *record }
         }
         (Some(Fate::Frozen(frozen)), _) => {
             let why = format!(
                 "{why}; NOT reverted, since this host is frozen ({frozen}): `nicmend revert {id}` \
                  puts it back by hand, `nicmend thaw` lets the next watch do it"
             );
-            Ok(Outcome { ending, why, exit: Exit::Refused, record: record(post, terms)? })
+            Outcome { ending, why, exit: Exit::Refused, record: record(post, terms)? }
         }
-        (None, Ok(())) => Err(Declined::new(Exit::Failed, "defect", "the claim came to nothing")),
+        (None, Ok(())) => {
+            return Err(Declined::new(Exit::Failed, "defect", "the claim came to nothing"));
+        }
         (None, Err(declined)) => {
             let words = format!(
                 "{why}; run {id} is STILL IN FORCE, it could not be reverted: {declined}; \
                  `nicmend revert {id}`"
             );
-            Err(Declined::new(Exit::Failed, &declined.rule, words))
+            return Err(Declined::new(Exit::Failed, &declined.rule, words));
         }
+    };
+    Ok(Closed::Over(Box::new(outcome)))
+}
+
+/// The end of a watch that has nothing left to watch.
+fn overtaken(fact: &Fact, overtaken_by: String) -> Fact {
+    match fact.clone() {
+        Fact::ProbationEnded { open, watched_ns, samples, evidence, .. } => {
+            let (ending, why) = (Ending::Overtaken, overtaken_by);
+            Fact::ProbationEnded { ending, why, open, watched_ns, samples, evidence }
+        }
+        other => other,
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) struct Watch<'a> {
     post: &'a Post<'a>,
     terms: &'a Terms,
     order: &'a Order,
-    around: Around<'a>,
+    pub(super) around: Around<'a>,
     checks: Vigil,
     steady: Steady,
     watched_ns: u64,
@@ -109,7 +109,7 @@ impl<'a> Watch<'a> {
             post,
             terms,
             order,
-            around,
+            around: around.heeding_campaigns(),
             checks: Vigil::over(&terms.baseline, &terms.by, terms.parts),
             steady: gathering(terms),
             watched_ns,
@@ -348,6 +348,13 @@ impl<'a> Watch<'a> {
             }
             self.post.host.wait(BUSY_PAUSE);
         }
+    }
+
+    /// What was seen is out of date: it is measured again before anything is done about it.
+    pub(super) fn look_again(&mut self, why: &str) {
+        let window_ns = nanoseconds(self.terms.playbook.verify.window);
+        self.watched_ns = self.watched_ns.saturating_sub(2 * window_ns);
+        self.begin_anew(why);
     }
 
     /// Forgets what was bet on, not for how long was watched.

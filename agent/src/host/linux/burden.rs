@@ -112,11 +112,16 @@ impl Load {
 }
 
 impl Laid for Load {
-    fn felt(&self) -> String {
+    fn felt(&self) -> Result<String> {
         let processes = self.children.iter().filter(|child| alive(child.id())).count();
         let started = self.children.len();
         let group = self.group.as_ref().map(Group::felt).unwrap_or_default();
-        format!("{processes} of {started} processes at work{group}")
+        let words = format!("{processes} of {started} processes at work{group}");
+        let met = self.group.as_ref().is_none_or(Group::was_at_its_limit);
+        if processes == started && met {
+            return Ok(words);
+        }
+        Err(Fault::new(Kind::Gone, "lay a burden", format!("it did not last: {words}")))
     }
 
     fn lift(mut self: Box<Self>) -> Result<()> {

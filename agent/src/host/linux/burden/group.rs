@@ -118,20 +118,27 @@ impl Group {
             .map_err(|e| fault(act(), &e))
     }
 
-    /// `; reclaimed at its limit 12345 times`.
+    pub(super) fn was_at_its_limit(&self) -> bool {
+        self.times().parse::<u64>().is_ok_and(|times| times > 0)
+    }
+
+    /// `; at its memory limit 12345 times`.
     pub(super) fn felt(&self) -> String {
+        match self.times().as_str() {
+            "" => String::new(),
+            times => format!("; at its memory limit {times} times"),
+        }
+    }
+
+    fn times(&self) -> String {
         let read = |name: &str| fs::read_to_string(self.directory.join(name)).unwrap_or_default();
-        let times = match self.version {
+        match self.version {
             Version::One => read("memory.failcnt").trim().to_owned(),
             Version::Two => {
                 let events = read("memory.events");
                 let max = events.lines().find_map(|line| line.strip_prefix("max "));
                 max.unwrap_or_default().trim().to_owned()
             }
-        };
-        match times.as_str() {
-            "" => String::new(),
-            times => format!("; at its memory limit {times} times"),
         }
     }
 
@@ -155,7 +162,9 @@ impl Group {
             return;
         }
         let pids = fs::read_to_string(self.directory.join("cgroup.procs")).unwrap_or_default();
-        for pid in pids.lines().filter_map(|line| line.parse().ok()).take(PIDS_MAX) {
+        for pid in
+            pids.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1).take(PIDS_MAX)
+        {
             let _ = nix::sys::signal::kill(
                 nix::unistd::Pid::from_raw(pid),
                 nix::sys::signal::Signal::SIGKILL,

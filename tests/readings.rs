@@ -180,6 +180,9 @@ fn doubt_is_inconclusive_and_says_what_is_needed() {
         Recorded { trouble: Some("stale: it was not written".to_owned()), ..good().unwrap() };
     let few: Vec<f64> = (0..60).map(f64::from).collect();
     let constant = |value: f64| gauge(&[value; 300]);
+    // One slow swing: whatever its median, another window could catch another part of it.
+    let swing = |n: i32| f64::from((n - 60).abs());
+    let alike = |times: f64| gauge(&(0..120).map(|n| times * (9.0 + swing(n))).collect::<Vec<_>>());
     for (baseline, candidate, words) in [
         (None, good(), "in the baseline, a window does not hold it"),
         (good(), None, "in the candidate, a window does not hold it"),
@@ -187,6 +190,7 @@ fn doubt_is_inconclusive_and_says_what_is_needed() {
         (good(), gauge(&[]), "no reading"),
         (good(), gauge(&few), "60 readings in a side: 100 needed"),
         (constant(5.0), constant(4.0), "1 values in a row"),
+        (alike(1.0), alike(1.1), "resemble their neighbours"),
     ] {
         let verdict = judged(baseline, candidate, no_worse_than(10.0));
         assert_eq!(verdict.verdict, Call::Inconclusive, "{words}");

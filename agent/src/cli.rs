@@ -2,7 +2,10 @@
 #![allow(clippy::disallowed_methods, reason = "the CLI is where files named by people are read")]
 
 mod abort;
+mod after;
 mod apply;
+mod burden;
+mod campaign;
 mod demo;
 mod freeze;
 pub mod inventory;
@@ -17,6 +20,7 @@ pub mod reflect;
 mod runs;
 mod signals;
 mod try_out;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -78,6 +82,10 @@ enum Command {
     Revert(apply::RevertArgs),
     /// Finish what a crash interrupted
     Recover(apply::RecoverArgs),
+    /// Watch a committed run for the time of its probation, and revert it on regression
+    Watch(watch::Args),
+    /// After a commit: every traffic pattern, faults on purpose, endurance; each with its own verdict
+    Campaign(campaign::Args),
     /// Answer probes: STAMP (RFC 8762) over UDP, request and response over TCP
     Reflect(reflect::Args),
     /// Latency to a reflector now, split into sender, wire, reflector and receiver
@@ -93,6 +101,9 @@ enum Command {
     /// The demo's other host
     #[command(hide = true)]
     DemoPeer(demo::PeerArgs),
+    /// A campaign's burden
+    #[command(hide = true)]
+    Burden(burden::Args),
     /// Shell completions
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
@@ -134,6 +145,8 @@ fn run(cli: &Cli) -> Done {
         Command::Abort(args) => abort::run(common, args),
         Command::Revert(args) => apply::revert(common, args),
         Command::Recover(args) => apply::recover(common, args),
+        Command::Watch(args) => watch::run(common, args),
+        Command::Campaign(args) => campaign::run(common, args),
         Command::Reflect(args) => reflect::run(common, args),
         Command::Probe(args) => probe::run(common, args),
         Command::Judge(args) => judge::run(common, args),
@@ -141,6 +154,7 @@ fn run(cli: &Cli) -> Done {
         Command::Thaw => freeze::thaw(common),
         Command::Demo(args) => demo::run(common, args),
         Command::DemoPeer(args) => demo::peer(args),
+        Command::Burden(args) => burden::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "nicmend", &mut std::io::stdout());
             Ok(Exit::Done)

@@ -4,13 +4,14 @@
 
 pub mod evidence;
 pub mod gather;
-mod hands;
+pub(crate) mod hands;
 mod window;
 
 use std::sync::Arc;
 
 use playbooks::playbook::Verify;
 
+use self::evidence::Piece;
 use crate::{
     fault::Fault,
     host::Host,
@@ -60,6 +61,8 @@ pub struct Bench<'a> {
 pub struct Taken {
     pub window: Arc<Window>,
     pub control: Option<Arc<Window>>,
+    /// What names them on disk, once they are there.
+    pub stored: Option<(Piece, Option<Piece>)>,
 }
 
 /// A window and the name it is stored under.
@@ -80,6 +83,10 @@ pub enum Telling {
         length_ms: u64,
     },
     Writing {
+        what: String,
+    },
+    /// A committed run is being watched.
+    Watching {
         what: String,
     },
     Judged {

@@ -4,6 +4,7 @@
 //! one in [`linux`], and [`sim`], a machine that behaves, for tests and for `nicmend playbook test`.
 //! Messages cross the door as the kernel's own bytes (TLVs), so that both sides of it speak uapi.
 
+pub mod burden;
 pub mod kernel;
 pub mod linux;
 pub mod nic;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Kind, Result};
 
+pub use burden::{Burden, Laid};
 pub use nic::{Nic, NicId};
 
 /// A machine with NICs: the real kernel, or a fake that behaves like one.
@@ -51,6 +53,23 @@ pub trait Host: Send + Sync {
 
     /// Lets time pass.
     fn wait(&self, time: Duration);
+
+    /// The names of what a burden would leave on the machine if its process were killed now; nothing is
+    /// done yet. `Unsupported` where it cannot be laid here, with the reason.
+    fn leaves(&self, burden: &Burden) -> Result<Vec<String>> {
+        Err(Fault::new(Kind::Unsupported, format!("lay {burden:?}"), "this machine has no burdens"))
+    }
+
+    /// Lays a burden on the machine.
+    fn burden(&self, burden: &Burden) -> Result<Box<dyn Laid>> {
+        Err(Fault::new(Kind::Unsupported, format!("lay {burden:?}"), "this machine has no burdens"))
+    }
+
+    /// Removes what a burden left, by its name. What is gone already is fine.
+    fn unburden(&self, left: &str) -> Result<()> {
+        let act = format!("remove {left}");
+        Err(Fault::new(Kind::Unsupported, act, "this machine has no burdens"))
+    }
 }
 
 /// A question or command to the kernel.

@@ -22,7 +22,9 @@ pub mod report;
 pub mod settings;
 
 // shell
+pub mod campaign;
 pub mod cli;
 pub mod engine;
+pub mod probation;
 pub mod rehearsal;
 pub mod runs;

@@ -3,6 +3,7 @@
 //!
 //! On disk an entry is one line of JSON inside a C2SP tlog-tiles entry bundle (see `store/disk.rs`).
 
+pub mod after;
 pub mod fact;
 pub mod fold;
 

@@ -175,6 +175,8 @@ pub struct Run {
     wrote: bool,
     /// Why the last stage was put back.
     last_why: String,
+    /// Why the last verdict would keep only provisionally.
+    provisional: Option<String>,
     stopped: bool,
     /// The boot changed since the intents: what neither equals the original nor is ours is left alone.
     rebooted: bool,
@@ -289,6 +291,7 @@ impl Run {
             disturbed: BTreeSet::new(),
             wrote: false,
             last_why: String::new(),
+            provisional: None,
             stopped: false,
             rebooted: false,
         }
@@ -314,6 +317,7 @@ impl Run {
             disturbed: BTreeSet::new(),
             wrote: true,
             last_why: String::new(),
+            provisional: None,
             stopped: false,
             rebooted,
         };

@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use begin::{Apply, Meters, Prepared, apply, prepare};
-pub use finish::{recover, revert};
+pub use finish::{recover, revert, revert_because};
 
 /// The exit codes of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -68,7 +68,7 @@ pub(super) struct RecoverArgs {
     pub wait: Duration,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     playbooks::parse::duration(text)
 }
 
@@ -115,8 +115,11 @@ fn second_path(args: &Args) -> Result<Option<Second>, Declined> {
 /// Whether the run ended because nothing came back.
 fn fell_silent(record: &RunRecord) -> bool {
     let gone = record.why.contains("answer") || record.why.contains("repl");
+    // A figure from outside that did not come is not the peer's silence.
+    let beside = ["read external.", "record external.", "record tcp."];
+    let beside = beside.iter().any(|act| record.why.starts_with(act));
     match record.state {
-        RunState::Refused => matches!(record.rule.as_str(), "settle" | "baseline"),
+        RunState::Refused => !beside && matches!(record.rule.as_str(), "settle" | "baseline"),
         RunState::Reverted | RunState::Stuck => gone,
         RunState::Committed | RunState::Running => false,
     }

@@ -55,6 +55,11 @@ fn fill(run: &RunRecord, store: &dyn Store) -> report::Run {
         loaded.iter().map(|one| one.measured.window.as_ref().ok()).collect();
     let timeline = timeline::of(run, &points, &windows);
     notes.extend(plan.iter().flat_map(|plan| &plan.cannot_affect).cloned());
+    let after = super::after::lines(run);
+    notes.extend(after.into_iter().map(|(word, text)| match word {
+        "" => text,
+        word => format!("{word}: {text}"),
+    }));
     let judgement = |(stage, verdict): &(usize, crate::verdict::Verdict)| Judgement {
         stage: stage_name(plan.as_ref(), *stage),
         verdict: verdict.clone(),

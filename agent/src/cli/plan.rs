@@ -1,6 +1,9 @@
 //! `plan`: what would change, from what, in which order, how disruptive; changes nothing.
 
-use playbooks::vocabulary::{Disruption, Scope, TakesEffect};
+use playbooks::{
+    playbook::Probation,
+    vocabulary::{Disruption, Scope, TakesEffect},
+};
 
 use super::{Common, Done, out, place};
 use crate::{
@@ -118,6 +121,7 @@ fn print(prepared: &Prepared) {
         plan.revert.iter().for_each(print_step);
     }
     section("mind", prepared.facts.warnings.iter().cloned());
+    section("after the commit", plan.playbook.probation.as_ref().map(watched_on).into_iter());
     section("not in this version", not_yet(plan));
     section("right already", plan.already.iter().map(|(n, v)| format!("{n} = {v}")));
     section("not on this NIC", plan.skipped.iter().map(|(n, why)| format!("{n}: {why}")));
@@ -134,13 +138,18 @@ fn section(title: &str, lines: impl Iterator<Item = String>) {
     }
 }
 
+fn watched_on(probation: &Probation) -> String {
+    format!(
+        "probation: `nicmend watch RUN` watches it for {} at {} packets a second, and reverts it on \
+         regression (a resident agent will do so by itself)",
+        super::after::time(probation.length.as_nanos() as u64),
+        probation.rate
+    )
+}
+
 /// What the playbook asks for and this version does not do.
 fn not_yet(plan: &Plan) -> impl Iterator<Item = String> {
-    let playbook = &plan.playbook;
     let mut words = Vec::new();
-    if playbook.probation.is_some() {
-        words.push("probation: a committed run is not watched on".to_owned());
-    }
     if plan.disruption >= Disruption::LinkFlap {
         words.push("drain: strategies are not told to leave before a disruptive step".to_owned());
     }

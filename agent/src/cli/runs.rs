@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use super::{Common, Done, out, place};
 use crate::{
-    log::{Fact, History, RunRecord, RunState},
+    log::{
+        Fact, History, RunRecord, RunState,
+        after::{Campaign, Probation},
+    },
     runs::{Declined, Exit},
     store::Store,
 };
@@ -41,6 +44,13 @@ pub(super) struct RunView<'a> {
     why: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     rule: &'a str,
+    /// Why the commit does not stand for good yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provisional: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probation: Option<&'a Probation>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    campaigns: &'a [Campaign],
     settings: Vec<serde_json::Value>,
     verdicts: Vec<serde_json::Value>,
     foreign: &'a [crate::log::fact::Foreign],
@@ -62,6 +72,9 @@ impl<'a> RunView<'a> {
             ended: run.ended.as_ref().map(|at| utc(at.utc_ns)),
             why: &run.why,
             rule: &run.rule,
+            provisional: run.provisionally(),
+            probation: run.probation.as_ref(),
+            campaigns: &run.campaigns,
             settings: run.originals.iter().map(|kept| setting(run, kept)).collect(),
             verdicts: run
                 .verdicts
@@ -116,11 +129,12 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     } else {
         for run in history.runs.iter().rev() {
             out::line(&format!(
-                "{:<22} {:<10} {:<12} {:<32} {}",
+                "{:<22} {:<10} {:<12} {:<32} {}{}",
                 run.id,
                 state(run.state),
                 run.nic_name,
                 run.playbook,
+                run.provisionally().map_or("", |_| "provisional: "),
                 run.why
             ));
         }
@@ -173,6 +187,9 @@ pub(super) fn print(run: &RunRecord) {
         if *left != kept.original {
             out::line(&format!("  changed   {}: {} -> {left}", kept.name, kept.original));
         }
+    }
+    for (word, text) in super::after::lines(run) {
+        out::line(&format!("  {word:<9} {text}"));
     }
     for (stage, verdict) in &run.verdicts {
         let named = |judged: &crate::verdict::Judged| {

@@ -70,6 +70,26 @@ pub fn put_bundle(store: &dyn Store, run: &str, point: &str, bundle: &Bundle) ->
     Ok(digest(&json))
 }
 
+/// Stores a case and its windows: the candidate's as `point`, the baseline's as `reference`, with a
+/// number where there are several. The bundle's digest.
+pub fn put_case(
+    store: &dyn Store,
+    run: &str,
+    (point, reference): (&str, &str),
+    case: &Case,
+) -> Result<String> {
+    let put = |name: &str, windows: &[Arc<Window>]| -> Result<Vec<Piece>> {
+        let numbered = |nth: usize| match nth {
+            0 => name.to_owned(),
+            nth => format!("{name}-{}", nth + 1),
+        };
+        let windows = windows.iter().enumerate();
+        windows.map(|(nth, window)| put_window(store, run, &numbered(nth), window)).collect()
+    };
+    let sides = [put(reference, &case.baseline)?, put(point, &case.candidate)?];
+    put_bundle(store, run, point, &Bundle::of(case, sides, None))
+}
+
 /// A verdict's case, read back; every file must be the one that `recorded` (from the log) vouches for.
 pub fn case(store: &dyn Store, run: &str, point: &str, recorded: &str) -> Result<Case> {
     let name = format!("runs/{run}/{point}.evidence.json");

@@ -138,12 +138,12 @@ fn needs_no_nic(name: &Name) -> bool {
 }
 
 /// The NIC with this identity, under whatever name, in this network namespace.
-pub(super) fn by_id(host: &dyn crate::host::Host, id: &NicId) -> Option<Nic> {
+pub(crate) fn by_id(host: &dyn crate::host::Host, id: &NicId) -> Option<Nic> {
     nic::all(host).ok()?.into_iter().find(|nic| nic.id == *id)
 }
 
 /// Reads settings of several families, family by family, in the order asked.
-pub(super) fn read_values(
+pub(crate) fn read_values(
     host: &dyn crate::host::Host,
     nic: &Nic,
     names: &[Name],

@@ -74,7 +74,15 @@ impl<'a> Engine<'a> {
         let Some(bench) = &mut self.bench else { return Event::Settled(Ok(())) };
         let limit = bench.verify.settle;
         (self.tell)(&Telling::Settling { limit_ms: limit.as_millis() as u64 });
-        let result = bench.meter.settle(limit, &|| eye.wants_stop()).map(|_| ());
+        let stop = || eye.wants_stop();
+        let mut result = bench.meter.settle(limit, &stop).map(|_| ());
+        if let (Ok(()), Some(control)) = (&result, &mut bench.control) {
+            let during = |fault: Fault| {
+                let act = format!("settle the control: {}", fault.act);
+                fault.during(act)
+            };
+            result = control.settle(limit, &stop).map(|_| ()).map_err(during);
+        }
         eye.answer(Event::Settled(result))
     }
 
@@ -136,7 +144,7 @@ impl<'a> Engine<'a> {
         };
         let Some(control) = &mut bench.control else {
             let window = Arc::new(in_turn(bench.meter, &specs, stop, &mut lookout)?);
-            return Ok(Taken { window, control: None });
+            return Ok(Taken { window, control: None, stored: None });
         };
         let over = AtomicBool::new(false);
         let (window, beside) = std::thread::scope(|scope| {
@@ -151,12 +159,15 @@ impl<'a> Engine<'a> {
         let beside = beside.unwrap_or_else(|_| {
             Err(Fault::new(Kind::Io, "measure the control", "its thread ended early"))
         })?;
-        Ok(Taken { window: Arc::new(window?), control: Some(Arc::new(beside)) })
+        let (window, control) = (Arc::new(window?), Some(Arc::new(beside)));
+        Ok(Taken { window, control, stored: None })
     }
 
     /// The baseline must be able to serve: with no replies there is nothing to compare with.
-    fn keep(&mut self, taken: Taken) -> Result<Baseline> {
-        let pieces = self.put_taken("baseline", &taken)?;
+    fn keep(&mut self, mut taken: Taken) -> Result<Baseline> {
+        let stored = self.put_taken("baseline", &taken)?;
+        let evidence = stored.0.samples.clone();
+        taken.stored = Some(stored);
         let bench = bench(&mut self.bench, "keep the baseline")?;
         let window = &taken.window;
         let answered = window.samples.iter().filter(|s| !s.is_lost()).count();
@@ -171,7 +182,7 @@ impl<'a> Engine<'a> {
             && unusable.is_none()
             && verdict::judge(window, window, &goal, bench.case.seed).objective_met;
         bench.baseline = Some(taken);
-        Ok(Baseline { evidence: pieces.0.samples, unusable, meets_objective })
+        Ok(Baseline { evidence, unusable, meets_objective })
     }
 
     fn keep_candidate(&mut self, point: Point, taken: Taken) -> Result<()> {
@@ -213,6 +224,9 @@ impl<'a> Engine<'a> {
     }
 
     fn put_taken(&self, name: &str, taken: &Taken) -> Result<(Piece, Option<Piece>)> {
+        if let Some(stored) = &taken.stored {
+            return Ok(stored.clone());
+        }
         let put =
             |name: &str, window: &Window| evidence::put_window(self.store, &self.id, name, window);
         let control = taken.control.as_ref().map(|w| put(&format!("{name}-control"), w));

@@ -7,6 +7,7 @@
 // This is the door: it reads the machine and its clocks for everyone else.
 #![allow(clippy::disallowed_methods)]
 
+pub(crate) mod burden;
 mod files;
 mod genl;
 mod ioctl;
@@ -27,7 +28,7 @@ use nix::time::{ClockId, clock_gettime};
 use self::{files::Files, genl::Family, ioctl::Ethtool, notices::Gathered, socket::Netlink};
 use crate::{
     fault::{Fault, Kind, Result},
-    host::{Ask, Genl, Host, Mode, Notice, Now, tlv::Attrs},
+    host::{Ask, Burden, Genl, Host, Laid, Mode, Notice, Now, tlv::Attrs},
 };
 
 /// NETLINK_ROUTE and NETLINK_GENERIC of include/uapi/linux/netlink.h.
@@ -154,6 +155,18 @@ impl Host for Linux {
 
     fn wait(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn leaves(&self, burden: &Burden) -> Result<Vec<String>> {
+        burden::leaves(burden)
+    }
+
+    fn burden(&self, burden: &Burden) -> Result<Box<dyn Laid>> {
+        burden::lay(burden)
+    }
+
+    fn unburden(&self, left: &str) -> Result<()> {
+        burden::unburden(left)
     }
 }
 

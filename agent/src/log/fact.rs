@@ -3,11 +3,12 @@
 use playbooks::{Name, Value};
 use serde::{Deserialize, Serialize};
 
+use super::after::{Ending, Finding};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{NicId, Now},
     plan::Step,
-    verdict::Verdict,
+    verdict::{Call, Verdict},
 };
 
 /// The largest entry: tlog-tiles frames an entry with a 16-bit length.
@@ -183,6 +184,9 @@ pub enum Fact {
     Committed {
         stages: Vec<usize>,
         why: String,
+        /// Why it does not stand for good yet: probation (`nicmend watch`) settles it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        provisional: Option<String>,
     },
     /// Every key equals its original, as `proof` shows; `foreign` was found and is named.
     Reverted {
@@ -199,6 +203,72 @@ pub enum Fact {
     /// Ended before the first write.
     Refused {
         rule: String,
+        why: String,
+    },
+    /// A commit is watched from here on, `for_ns` in all, of which `watched_ns` were watched before.
+    ProbationBegan {
+        for_ns: u64,
+        /// Probing packets a second.
+        rate: u32,
+        peer: String,
+        watched_ns: u64,
+    },
+    /// How far the watch has come: what its sudden death must not lose.
+    ProbationWatched {
+        watched_ns: u64,
+        samples: u64,
+    },
+    /// The watch is over. `evidence` is the digest of the bundle of what was seen last.
+    ProbationEnded {
+        ending: Ending,
+        why: String,
+        watched_ns: u64,
+        samples: u64,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        evidence: Option<String>,
+    },
+    /// Probation had the run reverted, and it was measured once more.
+    Aftermath {
+        finding: Finding,
+        why: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        evidence: Option<String>,
+    },
+    /// A campaign over a committed run: patterns, faults, endurance.
+    CampaignBegan {
+        /// From 1, by run.
+        campaign: u32,
+        items: Vec<String>,
+        for_ns: u64,
+        peer: String,
+    },
+    /// A fault will be laid on the machine; whoever finds it unfinished removes what it `leaves`.
+    /// Durable before. Settings that a fault writes have a run of their own, with its intents.
+    Burdened {
+        campaign: u32,
+        item: String,
+        leaves: Vec<String>,
+    },
+    /// These are gone again.
+    Unburdened {
+        campaign: u32,
+        leaves: Vec<String>,
+    },
+    /// An item of a campaign was tried; no `call`: skipped, for this reason.
+    CampaignJudged {
+        campaign: u32,
+        item: String,
+        call: Option<Call>,
+        why: String,
+        /// What a fault looked like while it lasted.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        during: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        evidence: Option<String>,
+    },
+    CampaignEnded {
+        campaign: u32,
+        call: Call,
         why: String,
     },
     /// No automatic act until thawed.

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use playbooks::{Name, Value, vocabulary::Scope};
 use serde::Serialize;
 
-use super::fact::{Entry, Fact, Foreign, Kept, ReadBack};
+use super::{
+    after::{self, Campaign, Ending, Probation},
+    fact::{Entry, Fact, Foreign, Kept, ReadBack},
+};
 use crate::{
     fault::Result,
     host::{NicId, Now},
@@ -47,6 +50,11 @@ pub struct RunRecord {
     pub written: BTreeMap<Name, Value>,
     /// Every value that the run wrote, meant to write or was given back, by key.
     pub ours: BTreeMap<Name, BTreeSet<Value>>,
+    /// Why its commit was provisional when it was made.
+    pub provisional: Option<String>,
+    /// How it was watched since, if it was.
+    pub probation: Option<Probation>,
+    pub campaigns: Vec<Campaign>,
     /// Verdicts by stage.
     pub verdicts: Vec<(usize, Verdict)>,
     pub foreign: Vec<Foreign>,
@@ -63,6 +71,13 @@ impl RunRecord {
             RunState::Running | RunState::Stuck => true,
             RunState::Committed | RunState::Reverted | RunState::Refused => false,
         }
+    }
+
+    /// Why its commit does not stand for good yet: no probation has held since.
+    pub fn provisionally(&self) -> Option<&str> {
+        let held = self.probation.as_ref().is_some_and(|p| p.ending == Some(Ending::Held));
+        let open = self.state == RunState::Committed && !held;
+        self.provisional.as_deref().filter(|_| open)
     }
 
     /// The settings that this run left at another value than it found.
@@ -161,6 +176,9 @@ impl History {
                 originals: Vec::new(),
                 written: BTreeMap::new(),
                 ours: BTreeMap::new(),
+                provisional: None,
+                probation: None,
+                campaigns: Vec::new(),
                 verdicts: Vec::new(),
                 foreign: Vec::new(),
                 by_hand: Vec::new(),
@@ -196,7 +214,10 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
             run.why.clone_from(why);
             run.ended = None;
         }
-        Fact::Committed { stages: _, why } => end(run, entry, RunState::Committed, why),
+        Fact::Committed { stages: _, why, provisional } => {
+            run.provisional.clone_from(provisional);
+            end(run, entry, RunState::Committed, why);
+        }
         Fact::Reverted { why, proof, foreign } => {
             left(run, proof);
             name_strangers(run, foreign);
@@ -210,6 +231,15 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
             run.rule.clone_from(rule);
             end(run, entry, RunState::Refused, why);
         }
+        watch @ (Fact::ProbationBegan { .. }
+        | Fact::ProbationWatched { .. }
+        | Fact::ProbationEnded { .. }
+        | Fact::Aftermath { .. }) => after::watched(&mut run.probation, watch),
+        trial @ (Fact::CampaignBegan { .. }
+        | Fact::Burdened { .. }
+        | Fact::Unburdened { .. }
+        | Fact::CampaignJudged { .. }
+        | Fact::CampaignEnded { .. }) => after::tried(&mut run.campaigns, trial, entry.epoch),
         Fact::Begun { .. }
         | Fact::Mended { .. }
         | Fact::Baseline { .. }

@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
-use playbooks::{External, Metric, Playbook};
+use playbooks::{External, Metric, Playbook, external::Kind as Figure};
 
 use super::{
     Each, Meter, Window, WindowSpec,
     external::{self, Recorder},
+    reading::{GAUGE_READINGS_MIN, Recorded},
     sessions::{self, Watcher},
 };
 use crate::{
@@ -31,6 +32,8 @@ pub struct Recording<'a> {
     declared: BTreeMap<String, External>,
     /// What criteria name and this records.
     named: Vec<Metric>,
+    /// As long as all windows of a side are together.
+    whole: Duration,
     progress: Progress,
 }
 
@@ -58,6 +61,7 @@ impl<'a> Recording<'a> {
             nic: nic.to_owned(),
             declared: playbook.metrics.clone(),
             named: criteria.filter(recorded).cloned().collect(),
+            whole: playbook.verify.window,
             progress: Progress::Fresh,
         }
     }
@@ -116,9 +120,21 @@ impl<'a> Recording<'a> {
         }
         self.named.iter().find_map(|metric| {
             let recorded = window.readings.get(&metric.to_string())?;
-            let cause = recorded.missing(window.length_ns)?;
+            let missing = recorded.missing(window.length_ns);
+            let cause = missing.or_else(|| self.too_few(recorded, window.length_ns))?;
             Some(Fault::new(Kind::Gone, format!("record {metric}"), cause))
         })
+    }
+}
+
+impl Recording<'_> {
+    /// Fewer readings than a window of this length must bring, for all of a side to come to enough.
+    fn too_few(&self, recorded: &Recorded, length_ns: u64) -> Option<String> {
+        let count = recorded.readings.len() as u128;
+        let needed =
+            u128::from(GAUGE_READINGS_MIN) * u128::from(length_ns) / self.whole.as_nanos().max(1);
+        let few = recorded.kind == Figure::Gauge && count < needed;
+        few.then(|| format!("{count} readings, {needed} needed: a longer `window`"))
     }
 }
 

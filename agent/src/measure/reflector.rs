@@ -2,10 +2,12 @@
 //! port number.
 //!
 //! Stateless by default, as RFC 8762 section 4.3 allows: nothing is remembered between packets but
-//! counters, so it cannot run out of sessions. T2 is the kernel's software receive stamp; T3 is read
-//! in user space just before the reply is handed to the kernel, so the reflector's own way down the
-//! stack counts as wire. The NIC's hardware stamps are not used for T2: they are of another clock
-//! than T3, and their difference would mean nothing. Hardware timestamping is never switched on.
+//! counters, so it cannot run out of sessions. T2 is the kernel's software receive stamp. T3 is read in
+//! user space as late as it can be: the kernel has found the route and made the packet when the rest of
+//! it, T3 first, is added to what was begun (`MSG_MORE`) and sent. What is left of the reflector's way
+//! down the stack counts as wire: 2 to 5 us, more on a processor that has just been asleep. The NIC's
+//! hardware stamps are not used for T2: they are of another clock than T3, and their difference would
+//! mean nothing. Hardware timestamping is never switched on.
 //!
 //! Nobody gains by abusing it: a reply is never longer than its request, a reply that comes as a
 //! request is refused (two reflectors would answer each other for ever), connections, message sizes and

@@ -5,6 +5,8 @@
 //! at without allocating, which no safe wrapper offers. Control messages are then parsed as bytes.
 #![allow(unsafe_code, reason = "recvmsg and sendmsg with control messages, without allocating")]
 
+mod answer;
+
 use std::{
     ffi::OsString,
     net::{
@@ -27,6 +29,8 @@ use nix::{
 };
 
 use crate::fault::{Fault, Kind, Result};
+
+pub use answer::{begin_answer, finish_answer};
 
 /// Which way a probe's packets leave: by NIC, by source address, or as routing decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -293,31 +297,6 @@ pub fn departure_now(socket: BorrowedFd<'_>) -> nix::Result<Option<Departure>> {
         (departure.software_ns, departure.hardware_ns) = (None, None);
     }
     Ok(Some(departure))
-}
-
-/// Answers `to` from the address it had asked at.
-pub fn answer(
-    socket: BorrowedFd<'_>,
-    packet: &[u8],
-    to: &Address,
-    asked_at: &AskedAt,
-) -> nix::Result<()> {
-    let mut slice =
-        libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
-    // SAFETY: msghdr is plain data; all zeros is its empty value.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_name = to.bytes.as_ptr().cast_mut().cast();
-    header.msg_namelen = to.length;
-    header.msg_iov = &mut slice;
-    header.msg_iovlen = 1;
-    if asked_at.length > 0 {
-        header.msg_control = asked_at.control.as_ptr().cast_mut().cast();
-        header.msg_controllen = asked_at.length as _;
-    }
-    // SAFETY: every pointer in `header` is to memory borrowed for this call with the length given
-    // beside it, and sendmsg only reads through them; the descriptor is borrowed, so it is open.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, libc::MSG_DONTWAIT) };
-    Errno::result(sent).map(drop)
 }
 
 fn take(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> nix::Result<Datagram> {

@@ -19,6 +19,8 @@
 
 /// The length of a packet without TLVs or padding, in both directions.
 pub const BASE: usize = 44;
+/// The length of the sequence number, which both packets begin with; then comes the timestamp.
+pub const SEQUENCE: usize = 4;
 
 /// How 64-bit timestamps are written: the Z bit of the error estimate (RFC 8762 section 4.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -58,7 +58,9 @@ pub struct Window {
     pub late: u64,
     pub duplicated: u64,
     pub reordered: u64,
-    /// Where time went, by part (`sender`, `wire`, `reflector`, `receiver`): quantiles in nanoseconds.
+    /// Where time went, by part: quantiles in nanoseconds. `sender`: due until the kernel's stamp T1,
+    /// `sender-stack` the part of it in the kernel; `wire`: the latency; `reflector`: T3 - T2;
+    /// `receiver`: from T4 until this program looked, every half millisecond. Only `wire` is judged.
     pub split: BTreeMap<String, Quantiles>,
     /// How each sample was stamped: `software`, `hardware`, `user-space` -> count.
     pub stamps: BTreeMap<String, u64>,

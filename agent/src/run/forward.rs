@@ -382,6 +382,8 @@ impl Run {
     fn judged(&mut self, stage: usize, verdict: Verdict, evidence: String) -> Action {
         let next = self.decide(stage, &verdict);
         self.last_why.clone_from(&verdict.why);
+        // A commit rests on the last verdict: it compares everything in force with the baseline.
+        self.provisional.clone_from(&verdict.provisional);
         // What turns have written since the last record goes before it.
         let mut facts = std::mem::take(&mut self.writes);
         facts.push(Fact::Judged { stage, evidence, verdict: Box::new(verdict) });
@@ -444,7 +446,8 @@ impl Run {
 
     fn commit(&mut self, why: String) -> Action {
         let mut facts = std::mem::take(&mut self.writes);
-        facts.push(Fact::Committed { stages: self.kept.clone(), why: why.clone() });
+        let (stages, provisional) = (self.kept.clone(), self.provisional.take());
+        facts.push(Fact::Committed { stages, why: why.clone(), provisional });
         self.go(Phase::Committing { why }, Action::Record { facts, durable: Durable::Yes })
     }
 

@@ -5,8 +5,9 @@ use crate::{
     engine::{Engine, gather},
     fault::{Fault, Kind, Result},
     host::Nic,
-    log::{Fact, RunRecord, RunState, fact::Foreign},
+    log::{Fact, RunRecord, RunState, after::Campaign, fact::Foreign},
     run::{Event, Run},
+    verdict::Call,
 };
 
 /// Finishes every unfinished run, newest first. The records of those that were open.
@@ -31,7 +32,33 @@ fn finish_all(desk: &Desk) -> Result<(Vec<RunRecord>, Vec<Declined>), Declined> 
             Err(declined) => open.push(declined),
         }
     }
+    for run in &history.runs {
+        for campaign in run.campaigns.iter().filter(|one| one.interrupted(desk.epoch)) {
+            if let Err(declined) = end_campaign(desk, run, campaign) {
+                open.push(declined);
+            }
+        }
+    }
     Ok((finished, open))
+}
+
+/// Removes what the faults of a campaign left whose process ended before it did. Its processes ended
+/// with it; a setting that it had moved is an unfinished run of its own.
+fn end_campaign(desk: &Desk, run: &RunRecord, campaign: &Campaign) -> Result<(), Declined> {
+    for left in &campaign.leaves {
+        desk.host.unburden(left)?;
+    }
+    let number = campaign.campaign;
+    let mut facts = Vec::new();
+    if !campaign.leaves.is_empty() {
+        facts.push(Fact::Unburdened { campaign: number, leaves: campaign.leaves.clone() });
+    }
+    if campaign.call.is_none() {
+        let why = "interrupted: its process ended before it did".to_owned();
+        facts.push(Fact::CampaignEnded { campaign: number, call: Call::Inconclusive, why });
+    }
+    desk.say(Some(&run.id), facts)?;
+    Ok(desk.store.sync()?)
 }
 
 /// Before anything new: what is unfinished is finished. A run that stays stuck keeps only its keys.
@@ -45,6 +72,11 @@ pub(super) fn recover_all(desk: &Desk) -> Result<(), Declined> {
 
 /// Puts back what a committed run changed.
 pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
+    revert_because(desk, wanted, "reverted on request")
+}
+
+/// The same, for a reason of one's own.
+pub fn revert_because(desk: &Desk, wanted: &str, why: &str) -> Result<RunRecord, Declined> {
     recover_all(desk)?;
     let history = desk.history()?;
     let run = match wanted {
@@ -74,7 +106,7 @@ pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
             return Err(Declined::new(Exit::Refused, "owner", why));
         }
     }
-    put_back(desk, run, "reverted on request")
+    put_back(desk, run, why)
 }
 
 fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Declined> {

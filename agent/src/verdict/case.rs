@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use playbooks::Metric;
+
 use super::{
     Control, Criterions, Evidence, Verdict, judge_evidence,
     sequential::{Alarm, Watch},
@@ -86,6 +88,11 @@ impl Lookout {
             Watch::of_part(&baseline.samples[begin(part)..end], by, parts)
         };
         Lookout { watches: (0..parts).map(watch).collect(), part_ns }
+    }
+
+    /// The metrics that a baseline of this size lets be watched.
+    pub fn watched(&self) -> impl Iterator<Item = &Metric> {
+        self.watches.iter().flat_map(Watch::watched)
     }
 
     /// Takes the window's next samples, in order.

@@ -117,6 +117,14 @@ fn median(held: [&Held; 2], better: Better, seed: u64, z: f64) -> Result<Estimat
         Better::Higher => (-base, -cand, [-ends[1], -ends[0]]),
     };
     let [lower, upper] = bounds(&pair, z);
+    let bounded = lower > f64::MIN || upper < f64::MAX || ends.iter().all(|end| end.is_finite());
+    if !bounded {
+        let [one, other] = [pair.baseline.count, pair.candidate.count];
+        return Err(format!(
+            "{one} and {other} readings that resemble their neighbours do not bound the median: a \
+             longer window is needed"
+        ));
+    }
     Ok(Estimate {
         baseline,
         candidate,

@@ -26,7 +26,7 @@ use crate::{
 /// Threads that want the prober's processor for themselves.
 const RIVALS: usize = 2;
 /// A shared machine has moments in which nothing can be told apart.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
 
 /// A window, with rivals on the calling thread's processor or without.
 fn window(probe: &mut Probe<'_>, rivals: usize) -> Window {
@@ -93,12 +93,9 @@ fn the_probers_own_delays_are_no_latency() {
 fn told_apart(attempt: usize, alone: &[Window], crowded: &[Window]) -> bool {
     let figures = |windows: &[Window], part: &str| {
         let part = |window: &Window| window.split[part];
-        let over = |of: fn(&Quantiles) -> u64| {
-            let mut figures: Vec<u64> = windows.iter().map(|w| of(&part(w))).collect();
-            figures.sort_unstable();
-            figures[figures.len() / 2]
-        };
-        [over(|q| q.p50), over(|q| q.p99)]
+        // Of the quietest window: what else runs on the machine only adds.
+        let least = |of: fn(&Quantiles) -> u64| windows.iter().map(|w| of(&part(w))).min().unwrap();
+        [least(|q| q.p50), least(|q| q.p99)]
     };
     let mut seen = Vec::new();
     for (name, windows) in [("alone", alone), ("crowded", crowded)] {

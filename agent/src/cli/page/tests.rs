@@ -147,7 +147,14 @@ fn up_to_verdict(store: &SimStore) -> Vec<(u64, Fact)> {
 
 fn committed(store: &SimStore) -> RunRecord {
     let mut facts = up_to_verdict(store);
-    facts.push((14, Fact::Committed { stages: vec![0], why: "every guardrail held".to_owned() }));
+    facts.push((
+        14,
+        Fact::Committed {
+            stages: vec![0],
+            why: "every guardrail held".to_owned(),
+            provisional: None,
+        },
+    ));
     record(&a_plan(), facts)
 }
 

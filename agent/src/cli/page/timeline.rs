@@ -91,7 +91,17 @@ impl Line<'_> {
                 }
                 self.end(now, "refused", why);
             }
-            Fact::Mended { .. }
+            // Hours and days later: told in words, or the run itself would be a dot.
+            Fact::ProbationBegan { .. }
+            | Fact::ProbationEnded { .. }
+            | Fact::Aftermath { .. }
+            | Fact::CampaignBegan { .. }
+            | Fact::CampaignJudged { .. }
+            | Fact::CampaignEnded { .. }
+            | Fact::ProbationWatched { .. }
+            | Fact::Burdened { .. }
+            | Fact::Unburdened { .. }
+            | Fact::Mended { .. }
             | Fact::Disturbed { .. }
             | Fact::Frozen { .. }
             | Fact::Thawed { .. } => {}

@@ -23,11 +23,13 @@ pub(super) struct Stream {
     path: String,
     stream: Option<UnixStream>,
     lines: Lines,
+    buffer: Vec<u8>,
 }
 
 impl Stream {
     pub(super) fn new(path: &str) -> Stream {
-        Stream { path: path.to_owned(), stream: None, lines: Lines::default() }
+        let (path, buffer) = (path.to_owned(), vec![0; LOOK_BYTES_MAX]);
+        Stream { path, stream: None, lines: Lines::default(), buffer }
     }
 
     /// Connects without waiting: `None` where the other end's queue is full just now.
@@ -56,12 +58,11 @@ impl Watched for Stream {
         }
         let Some(stream) = &mut self.stream else { return Look::default() };
         let mut look = Look::default();
-        let mut buffer = vec![0; LOOK_BYTES_MAX];
-        match stream.read(&mut buffer) {
+        match stream.read(&mut self.buffer) {
             Ok(0) => look.end("the other end closed it".to_owned()),
             Ok(count) => {
                 let now = wall.now_ns();
-                self.lines.feed(&buffer[..count], &mut |line| match figure(line, now) {
+                self.lines.feed(&self.buffer[..count], &mut |line| match figure(line, now) {
                     Ok((at, value)) => look.add(at, Ok(value)),
                     Err(why) => look.add(now, Err(why)),
                 });

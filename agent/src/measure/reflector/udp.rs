@@ -1,4 +1,4 @@
-//! The UDP half: one thread, one buffer, one system call in and one out a packet.
+//! The UDP half: one thread, one buffer, one system call in and two out a packet.
 
 // A packet loop on the real clock: it backs off by itself, no run waits on it.
 #![allow(clippy::disallowed_methods)]
@@ -93,8 +93,15 @@ fn reflect(socket: &UdpSocket, datagram: &Datagram, packet: &mut [u8], stats: &m
         stats.malformed += 1;
         return;
     }
-    stamp::depart(packet, clock::realtime_ns());
-    match sockets::answer(socket.as_fd(), packet, &datagram.from, &datagram.asked_at) {
+    // T3 comes last: by then the kernel has done what it can do without it.
+    let (socket, sequence) = (socket.as_fd(), stamp::SEQUENCE);
+    let begun =
+        sockets::begin_answer(socket, &packet[..sequence], &datagram.from, &datagram.asked_at);
+    let sent = begun.and_then(|()| {
+        stamp::depart(packet, clock::realtime_ns());
+        sockets::finish_answer(socket, &packet[sequence..])
+    });
+    match sent {
         Ok(()) => stats.reflected += 1,
         Err(_) => stats.send_failed += 1,
     }

@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn answers_too_short_are_left_out() {
-        let mut answer = vec![0; ANSWER_BYTES];
+        let mut answer = [0; ANSWER_BYTES];
         answer[0] = AF_INET;
         answer[24..28].copy_from_slice(&[192, 0, 2, 1]);
         answer[68..72].copy_from_slice(&77_u32.to_ne_bytes());

@@ -1,0 +1,252 @@
+//! How a watch ends: what is said in the log, and on regression the way back and a look at what it
+//! brought.
+
+use std::{sync::Arc, time::Duration};
+
+use playbooks::Metric;
+
+use super::{
+    Post, Terms,
+    watch::{Compared, Ended, SoFar},
+};
+use crate::{
+    engine::{Telling, evidence},
+    fault::Result as Faulty,
+    log::{
+        Fact, History, RunRecord, RunState,
+        after::{Ending, Finding},
+        fact::portions,
+    },
+    measure::{Meter, Window},
+    runs::{self, Declined, Exit},
+    verdict::{Call, Case, Outcome as Judgement, Verdict},
+};
+
+/// How long the lock is waited for to say something in the log.
+const SAY_WAIT: Duration = Duration::from_secs(600);
+/// How long a revert waits for a run that holds the lock.
+const REVERT_WAIT: Duration = Duration::from_secs(3600);
+/// What is measured after a revert is no longer than this.
+const AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// What a watch came to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub ending: Ending,
+    pub why: String,
+    pub exit: Exit,
+    /// The run as the log tells it now.
+    pub record: RunRecord,
+}
+
+/// A watch that is over.
+pub(super) struct Close {
+    pub(super) ended: Ended,
+    pub(super) so_far: SoFar,
+    pub(super) last: Option<Compared>,
+}
+
+/// What became of a run that regressed.
+enum Fate {
+    Reverted(Box<RunRecord>),
+    /// Somebody else put it back meanwhile.
+    NotOurs(Box<RunRecord>),
+    Frozen(String),
+}
+
+/// Says facts about the run under the writer's lock, durably.
+pub(super) fn say(post: &Post, run: &str, facts: Vec<Fact>) -> Result<(), Declined> {
+    (post.claim)(SAY_WAIT, &mut |desk| {
+        desk.say(Some(run), facts.clone())?;
+        Ok(desk.store.sync()?)
+    })
+}
+
+/// Records the end of a watch; reverts what regressed, and measures what that has brought.
+pub(super) fn close(
+    post: &Post,
+    terms: &Terms,
+    meter: &mut dyn Meter,
+    close: Close,
+) -> Result<Outcome, Declined> {
+    let Close { ended, so_far, last } = close;
+    let number = terms.run.probation.as_ref().map_or(0, |p| p.watches) + 1;
+    let point = format!("probation-{number}");
+    let evidence = last.and_then(|last| kept(post, terms, &point, last));
+    let fact = Fact::ProbationEnded {
+        ending: ended.ending,
+        why: ended.why.clone(),
+        watched_ns: so_far.watched_ns,
+        samples: so_far.samples,
+        evidence,
+    };
+    let exit = match ended.ending {
+        Ending::Held | Ending::Stopped => Exit::Done,
+        Ending::Inconclusive | Ending::Overtaken => Exit::Failed,
+        Ending::Regressed => {
+            return regressed(post, terms, meter, &point, (fact, ended));
+        }
+    };
+    let named = portions(ended.foreign).into_iter().map(|changes| Fact::ForeignChange { changes });
+    let facts = named.chain([fact]).collect();
+    match say(post, &terms.run.id, facts) {
+        // Whoever stops the watch does not wait for another run's lock.
+        Err(declined) if ended.ending == Ending::Stopped => {
+            let words = format!("the log does not know how far this watch came: {declined}");
+            (post.tell)(&Telling::Note(words));
+        }
+        said => said?,
+    }
+    let record = record(post, terms)?;
+    Ok(Outcome { ending: ended.ending, why: ended.why, exit, record })
+}
+
+fn regressed(
+    post: &Post,
+    terms: &Terms,
+    meter: &mut dyn Meter,
+    point: &str,
+    (fact, ended): (Fact, Ended),
+) -> Result<Outcome, Declined> {
+    let (id, why) = (&terms.run.id, format!("probation: {}", ended.why));
+    let mut fate = None;
+    let claimed = (post.claim)(REVERT_WAIT, &mut |desk| {
+        let now = desk.history()?;
+        let run = now.find(id).map_err(|why| Declined::new(Exit::Failed, "run", why))?;
+        if run.state != RunState::Committed {
+            fate = Some(Fate::NotOurs(Box::new(run.clone())));
+            return Ok(());
+        }
+        // The machine comes first: a disk that cannot take this must not keep it from being put back.
+        let _ = desk.say(Some(id), vec![fact.clone()]);
+        if let Some(frozen) = desk.store.get("frozen")? {
+            fate = Some(Fate::Frozen(String::from_utf8_lossy(&frozen).trim().to_owned()));
+            return Ok(desk.store.sync()?);
+        }
+        fate = Some(Fate::Reverted(Box::new(runs::revert_because(desk, id, &why)?)));
+        Ok(())
+    });
+    let ending = Ending::Regressed;
+    match (fate, claimed) {
+        (Some(Fate::Reverted(record)), _) => {
+            if record.state == RunState::Reverted {
+                let metric = ended.metric.as_ref();
+                aftermath(post, terms, meter, &format!("{point}-after"), metric)?;
+            }
+            let exit = runs::exit_of(&record);
+            let told = self::record(post, terms).unwrap_or(*record);
+            Ok(Outcome { ending, why, exit, record: told })
+        }
+        (Some(Fate::NotOurs(record)), _) => {
+            let why = format!("{why}; it was put back by somebody else meanwhile: {}", record.why);
+            Ok(Outcome { ending, why, exit: Exit::Reverted, record: *record })
+        }
+        (Some(Fate::Frozen(frozen)), _) => {
+            let why = format!(
+                "{why}; NOT reverted, since this host is frozen ({frozen}): `nicmend revert {id}` \
+                 puts it back by hand, `nicmend thaw` lets the next watch do it"
+            );
+            Ok(Outcome { ending, why, exit: Exit::Refused, record: record(post, terms)? })
+        }
+        (None, Ok(())) => Err(Declined::new(Exit::Failed, "defect", "the claim came to nothing")),
+        (None, Err(declined)) => {
+            let words = format!(
+                "{why}; run {id} is STILL IN FORCE, it could not be reverted: {declined}; \
+                 `nicmend revert {id}`"
+            );
+            Err(Declined::new(Exit::Failed, &declined.rule, words))
+        }
+    }
+}
+
+/// Measures once more, like the run's own window: has the regression gone with the change?
+fn aftermath(
+    post: &Post,
+    terms: &Terms,
+    meter: &mut dyn Meter,
+    point: &str,
+    metric: Option<&Metric>,
+) -> Result<(), Declined> {
+    let measured = measure_after(post, terms, meter);
+    let (finding, why, evidence) = match measured {
+        Err(fault) => (Finding::Unknown, fault.to_string(), None),
+        Ok(window) => {
+            let (reference, by) = (Arc::clone(&terms.baseline), terms.by.clone());
+            let compared = Compared { reference, window, by, parts: terms.parts };
+            let verdict = case(terms, &compared).judge();
+            let (finding, why) = found(&verdict, metric);
+            (finding, why, kept(post, terms, point, compared))
+        }
+    };
+    (post.tell)(&Telling::Note(format!("after the revert: {why}")));
+    say(post, &terms.run.id, vec![Fact::Aftermath { finding, why, evidence }])
+}
+
+fn measure_after(post: &Post, terms: &Terms, meter: &mut dyn Meter) -> Faulty<Window> {
+    let stop = || (post.stop)().is_some();
+    let verify = &terms.playbook.verify;
+    meter.settle(verify.settle, &stop)?;
+    let length = verify.window.min(AFTER_MAX);
+    (post.tell)(&Telling::Watching {
+        what: format!("what the revert has brought, {:.1} s", length.as_secs_f64()),
+    });
+    let share = length / u32::try_from(terms.parts).unwrap_or(1).max(1);
+    let mut whole: Option<Window> = None;
+    for pattern in terms.patterns() {
+        let next = meter.window(&terms.spec(share, verify.rate, pattern.clone()), &stop)?;
+        match &mut whole {
+            None => whole = Some(next),
+            Some(whole) => whole.append(next),
+        }
+    }
+    Ok(whole.unwrap_or_default())
+}
+
+/// Whether the metric that regressed is still worse than the baseline, with everything put back.
+fn found(verdict: &Verdict, metric: Option<&Metric>) -> (Finding, String) {
+    let judged = metric.and_then(|metric| Some((metric, verdict.metrics.get(metric)?)));
+    let Some((metric, judged)) = judged else {
+        return (Finding::Unknown, verdict.why.clone());
+    };
+    let why = match judged.why.as_str() {
+        "" => format!("{metric}: {:.0}, {:.0} in the baseline", judged.candidate, judged.baseline),
+        why => format!("{metric}: {why}"),
+    };
+    let finding = match (judged.guardrail, judged.outcome) {
+        (Some(true), _) => Finding::Gone,
+        (_, Judgement::Regressed) => Finding::StillThere,
+        (Some(false), _) if verdict.verdict == Call::Revert => Finding::StillThere,
+        (_, Judgement::Equivalent | Judgement::Improved) => Finding::Gone,
+        (_, Judgement::Inconclusive) => Finding::Unknown,
+    };
+    (finding, why)
+}
+
+fn case(terms: &Terms, compared: &Compared) -> Case {
+    Case {
+        by: compared.by.clone(),
+        seed: terms.seed,
+        baseline: vec![Arc::clone(&compared.reference)],
+        candidate: vec![Arc::new(compared.window.clone())],
+        parts: compared.parts,
+        ..Case::default()
+    }
+}
+
+/// Stores what was compared; the bundle's digest. What cannot be stored is said, and changes nothing.
+fn kept(post: &Post, terms: &Terms, point: &str, compared: Compared) -> Option<String> {
+    let (case, reference) = (case(terms, &compared), format!("{point}-reference"));
+    match evidence::put_case(post.store, &terms.run.id, (point, &reference), &case) {
+        Ok(digest) => Some(digest),
+        Err(fault) => {
+            (post.tell)(&Telling::Note(format!("the evidence was not kept: {fault}")));
+            None
+        }
+    }
+}
+
+fn record(post: &Post, terms: &Terms) -> Result<RunRecord, Declined> {
+    let history = History::fold(&post.store.entries()?)?;
+    let found = history.find(&terms.run.id).cloned();
+    found.map_err(|why| Declined::new(Exit::Failed, "run", why))
+}

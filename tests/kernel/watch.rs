@@ -1,0 +1,200 @@
+//! Probation on a real link: what holds stays, what regresses is put back and says why, and what says
+//! nothing about the change (a dead reflector, somebody else's hand, Ctrl-C) changes nothing.
+
+#![allow(clippy::disallowed_methods)] // a test works on the machine itself
+#![allow(dead_code)] // the arrangement is shared with kernel-run
+
+#[path = "run/exchange.rs"]
+mod exchange;
+
+use std::{
+    io::{BufRead, BufReader, Lines},
+    process::{Child, ChildStderr, Output},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+
+use exchange::{Exchange, NIC, finished, signal};
+
+/// As many packets between checks as in them: every window is like the run's own.
+const DENSE: &str = "{ for: 30s, rate: 1000 }";
+
+/// Loose enough for a noisy machine: a median twenty times the baseline's is no noise.
+fn yaml(probation: &str) -> String {
+    format!(
+        "apiVersion: nicmend/v1\nkind: Playbook\n\
+         metadata: {{ name: kernel-watch, version: 1.0.0, summary: Harmless settings }}\n\
+         stages:\n  - name: all\n    settings: {{ feature.rx-gro: true, link.tx-queue-len: 500, \
+         sysctl.net.ipv4.tcp_autocorking: 0 }}\n\
+         guardrails:\n  latency.p50: {{ no-worse-than: 2000% }}\n  \
+         latency.slow-ratio: {{ no-worse-than: 10000000% }}\n  \
+         latency.loss-ratio: {{ no-worse-than: 10000000% }}\n\
+         verify: {{ transport: udp, settle: 2s, window: 1500ms, rate: 1000, payload: 64 }}\n{}",
+        match probation {
+            "" => String::new(),
+            some => format!("probation: {some}\n"),
+        }
+    )
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("an exit code")
+}
+
+fn said(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(output)))
+}
+
+/// A host with a committed run, and what it looked like before and after.
+fn committed(test: &str, probation: &str) -> Option<(Exchange, [String; 2])> {
+    let exchange = Exchange::new(test)?;
+    let before = exchange.witness();
+    let playbook = exchange.playbook("watched", &yaml(probation));
+    // A busy machine's baseline may be too noisy for a verdict: then once more.
+    let apply = || finished(exchange.apply(&playbook).spawn().expect("start nicmend"));
+    let output = (0..3).map(|_| apply()).find(|output| code(output) == 0).unwrap_or_else(apply);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let after = exchange.witness();
+    assert_ne!(after, before);
+    Some((exchange, [before, after]))
+}
+
+/// A watch that has begun: its process, and the rest of what it tells.
+fn watching(exchange: &Exchange, arguments: &[&str]) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let arguments = [&["watch", "last", "--json"], arguments].concat();
+    let mut child = exchange.nicmend(&arguments).spawn().expect("start nicmend");
+    let mut lines = BufReader::new(child.stderr.take().expect("its progress")).lines();
+    let mut told = String::new();
+    while !told.starts_with("watch ") {
+        told = lines.next().expect("more progress").expect("text");
+    }
+    (child, lines)
+}
+
+/// A far end that cannot keep up: replies queue there for tens of milliseconds, some are dropped.
+fn strangle(exchange: &Exchange) {
+    let pid = exchange.reflector.id().to_string();
+    let far = ["-t", pid.as_str(), "-n", "tc", "qdisc", "add", "dev", "nmrun1", "root"];
+    let slow = ["tbf", "rate", "300kbit", "burst", "1540", "limit", "6000"];
+    exchange.netns.run("nsenter", &[&far[..], &slow[..]].concat());
+}
+
+#[test]
+fn what_holds_becomes_final() {
+    let Some((exchange, [_, after])) =
+        committed("what_holds_becomes_final", "{ for: 9s, rate: 100 }")
+    else {
+        return;
+    };
+    let output = exchange.done(&["watch", "last", "--json"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(json(&output)["ending"], "held");
+    let run = json(&exchange.done(&["runs", "last", "--json"]));
+    assert_eq!((&run["state"], &run["probation"]["ending"]), (&"committed".into(), &"held".into()));
+    assert!(run["probation"]["evidence"].as_str().is_some_and(|d| d.starts_with("sha256:")));
+    // Two checks at 1000 a second, and 100 a second between them.
+    let samples = run["probation"]["samples"].as_u64().unwrap();
+    assert!((3000..4500).contains(&samples), "{samples} packets");
+    assert_eq!(exchange.witness(), after);
+}
+
+#[test]
+fn a_regression_is_put_back_and_said_to_be_another_ones() {
+    let test = "a_regression_is_put_back_and_said_to_be_another_ones";
+    let Some((exchange, [before, _])) = committed(test, DENSE) else { return };
+    let (child, lines) = watching(&exchange, &[]);
+    std::thread::sleep(Duration::from_secs(2));
+    strangle(&exchange);
+    let output = finished(child);
+    let told: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(code(&output), 3, "{}{}", said(&output), told.join("\n"));
+    let run = &json(&output)["run"];
+    assert_eq!(json(&output)["ending"], "regressed");
+    assert_eq!(run["state"], "reverted");
+    let why = run["why"].as_str().unwrap();
+    assert!(why.starts_with("probation: latency.p50"), "{why}");
+    assert_eq!(exchange.witness(), before);
+    // The link is as slow with everything put back.
+    assert_eq!(run["probation"]["aftermath"]["finding"], "still-there", "{run}");
+    assert_eq!(code(&exchange.done(&["watch", "last"])), 2, "reverted: nothing to watch");
+}
+
+#[test]
+fn a_frozen_host_is_left_as_it_is() {
+    let Some((exchange, [_, after])) = committed("a_frozen_host_is_left_as_it_is", DENSE) else {
+        return;
+    };
+    assert_eq!(code(&exchange.done(&["freeze", "--why", "a test"])), 0);
+    let (child, _lines) = watching(&exchange, &[]);
+    strangle(&exchange);
+    let output = finished(child);
+    assert_eq!(code(&output), 4, "{}", said(&output));
+    assert!(json(&output)["why"].as_str().unwrap().contains("NOT reverted"), "{}", said(&output));
+    assert_eq!(json(&output)["run"]["state"], "committed");
+    assert_eq!(exchange.witness(), after);
+}
+
+#[test]
+fn ctrl_c_ends_the_watch_and_nothing_else() {
+    let test = "ctrl_c_ends_the_watch_and_nothing_else";
+    let Some((exchange, [_, after])) = committed(test, "") else { return };
+    let unlimited = exchange.done(&["watch", "last"]);
+    assert_eq!(code(&unlimited), 2, "no probation, no --for: {}", said(&unlimited));
+    let (child, _lines) = watching(&exchange, &["--for", "4s"]);
+    std::thread::sleep(Duration::from_secs(2));
+    signal(&child, Signal::SIGINT);
+    let output = finished(child);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(json(&output)["ending"], "stopped");
+    let watched = json(&output)["run"]["probation"]["watched-ns"].as_u64().unwrap();
+    assert!((500_000_000..4_000_000_000).contains(&watched), "{watched} ns");
+    assert_eq!(exchange.witness(), after);
+    // The rest is shorter by what was watched.
+    let output = exchange.done(&["watch", "last", "--for", "4s", "--json"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let run = &json(&output)["run"];
+    let probation = &run["probation"];
+    assert_eq!((&probation["ending"], &probation["watches"]), (&"held".into(), &2.into()));
+    let fresh = probation["samples"].as_u64().unwrap() * 1_000_000;
+    assert!(fresh + watched <= 4_500_000_000, "{probation}");
+    assert_eq!(code(&exchange.done(&["watch", "no-such-run", "--for", "1s"])), 2);
+}
+
+#[test]
+fn a_dead_reflector_undoes_nothing() {
+    let Some((exchange, [_, after])) = committed("a_dead_reflector_undoes_nothing", DENSE) else {
+        return;
+    };
+    let (child, _lines) = watching(&exchange, &[]);
+    std::thread::sleep(Duration::from_secs(1));
+    signal(&exchange.reflector, Signal::SIGSTOP);
+    let output = finished(child);
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    assert_eq!(json(&output)["ending"], "inconclusive");
+    assert_eq!(json(&output)["run"]["state"], "committed");
+    assert_eq!(exchange.witness(), after);
+}
+
+#[test]
+fn another_hand_ends_the_watch_and_is_left_alone() {
+    let test = "another_hand_ends_the_watch_and_is_left_alone";
+    let Some((exchange, _)) = committed(test, DENSE) else { return };
+    let (child, _lines) = watching(&exchange, &[]);
+    exchange.netns.run("ethtool", &["-K", NIC, "gro", "off"]);
+    let output = finished(child);
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    assert_eq!(json(&output)["ending"], "overtaken");
+    let run = &json(&output)["run"];
+    assert_eq!(run["foreign"][0]["name"], "feature.rx-gro", "{run}");
+    assert_eq!(run["state"], "committed");
+    let features = exchange.netns.run("ethtool", &["-k", NIC]);
+    assert!(features.contains("generic-receive-offload: off"), "{features}");
+    let refused = exchange.done(&["watch", "last"]);
+    assert_eq!(code(&refused), 4, "not in force any more: {}", said(&refused));
+}

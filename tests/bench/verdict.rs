@@ -314,7 +314,9 @@ impl Row {
         let early = 100.0 * self.alarms.len() as f64 / self.pairs.max(1) as f64;
         let share = |count: u64| 100.0 * count as f64 / self.pairs.max(1) as f64;
         let [whitney, smirnov, threshold] = self.rivals.map(share);
-        let refused = DEFAULT.map(|m| format!("{:.1}", share(self.refused_by[&m]))).join(" ");
+        // No pair may have been judged at all.
+        let refused = |metric| share(self.refused_by.get(&metric).copied().unwrap_or(0));
+        let refused = DEFAULT.map(|metric| format!("{:.1}", refused(metric))).join(" ");
         format!(
             "{:>6} {:>7.2} {:>6.2} {:>6.2} | {:>6.1} | {:>5.1} | {early:>5.1} {at:>5} |         {whitney:>6.1} {smirnov:>6.1}  {threshold:>6.1} | {refused}",
             self.pairs,

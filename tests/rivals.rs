@@ -21,7 +21,8 @@ pub fn mann_whitney(baseline: &[u64], candidate: &[u64]) -> bool {
             (Some(&a), None) | (None, Some(&a)) => a,
             (None, None) => break,
         };
-        let same = |side: &[u64], from: usize| side[from..].partition_point(|&v| v <= next);
+        let same =
+            |side: &[u64], from: usize| side[from..].iter().take_while(|&&v| v <= next).count();
         let (a, b) = (same(baseline, i), same(candidate, j));
         // Every candidate sample beats all baseline samples before it, and half of those it ties.
         wins += b as f64 * (i as f64 + a as f64 / 2.0);

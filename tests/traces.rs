@@ -88,21 +88,45 @@ pub enum Planted {
 
 /// Baseline and candidate, `samples` each, on one clock.
 pub fn pair(noise: Noise, planted: Planted, samples: usize, seed: u64) -> [Vec<Sample>; 2] {
-    let mut chance = Chance::new(seed);
-    let both = background(noise, 2 * samples, &mut chance);
-    let [baseline, mut candidate] = match noise {
-        Noise::Diurnal => take_turns(&both),
-        Noise::Independent
-        | Noise::Autoregressive
-        | Noise::Sluggish
-        | Noise::SlowLevel
-        | Noise::Modulated
-        | Noise::Storms
-        | Noise::RareStorms
-        | Noise::LossBursts => [both[..samples].to_vec(), both[samples..].to_vec()],
-    };
-    plant(&mut candidate, planted, &mut chance);
-    [baseline, candidate]
+    let unchanged = Unchanged::new(noise, samples, seed);
+    let candidate = unchanged.candidate(planted);
+    [unchanged.baseline, candidate]
+}
+
+/// A pair before anything is done to the candidate: what several changes may be planted into.
+pub struct Unchanged {
+    pub baseline: Vec<Sample>,
+    candidate: Vec<Sample>,
+    chance: Chance,
+}
+
+impl Unchanged {
+    pub fn new(noise: Noise, samples: usize, seed: u64) -> Unchanged {
+        let mut chance = Chance::new(seed);
+        let mut baseline = background(noise, 2 * samples, &mut chance);
+        let [baseline, candidate] = match noise {
+            Noise::Diurnal => take_turns(&baseline),
+            Noise::Independent
+            | Noise::Autoregressive
+            | Noise::Sluggish
+            | Noise::SlowLevel
+            | Noise::Modulated
+            | Noise::Storms
+            | Noise::RareStorms
+            | Noise::LossBursts => {
+                let candidate = baseline.split_off(samples);
+                [baseline, candidate]
+            }
+        };
+        Unchanged { baseline, candidate, chance }
+    }
+
+    /// The candidate with this done to it.
+    pub fn candidate(&self, planted: Planted) -> Vec<Sample> {
+        let (mut candidate, mut chance) = (self.candidate.clone(), self.chance.clone());
+        plant(&mut candidate, planted, &mut chance);
+        candidate
+    }
 }
 
 fn take_turns(both: &[Sample]) -> [Vec<Sample>; 2] {
@@ -249,6 +273,7 @@ fn nanoseconds(latency: f64) -> u64 {
 }
 
 /// Chance from a seed: xoshiro256++ (Blackman and Vigna 2019), seeded by SplitMix64.
+#[derive(Clone)]
 pub struct Chance {
     state: [u64; 4],
 }

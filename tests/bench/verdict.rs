@@ -24,7 +24,7 @@ use agent::{
 use playbooks::{Metric, metric::Quantile};
 use tests::{
     rivals,
-    traces::{Noise, Planted, pair},
+    traces::{Noise, Planted, Unchanged, pair},
 };
 
 const SAMPLES: usize = 60_000;
@@ -59,20 +59,74 @@ fn main() {
         "\n{pairs} pairs a row from seed {from}, {SAMPLES} samples a side; share of pairs in %"
     );
     println!("{}", Row::HEAD);
+    let mut left: Vec<Subject> = Vec::new();
     for subject in subjects().into_iter().filter(|s| s.name().contains(&only)) {
-        let key = format!("{:<53} {pairs:>5} ", subject.name());
+        let key = subject.key(pairs);
         let known = done.iter().flat_map(|text| text.lines()).find(|line| line.starts_with(&key));
-        if let Some(line) = known {
-            println!("{line}");
-            continue;
+        match known {
+            Some(line) => println!("{line}"),
+            None => left.push(subject),
         }
-        let line = format!("{key}{}", subject.run(from..from + pairs).line());
-        println!("{line}");
-        if let Some(file) = &resume {
+    }
+    let batches = left.chunk_by(|one, next| one.noise == next.noise);
+    for batch in batches.flat_map(|noise| noise.chunks(BATCH)) {
+        for (subject, row) in batch.iter().zip(rows(batch, from..from + pairs)) {
+            let line = format!("{}{}", subject.key(pairs), row.line());
+            println!("{line}");
+            let Some(file) = &resume else { continue };
             let mut file =
                 fs::File::options().append(true).create(true).open(file).expect("--resume");
             writeln!(file, "{line}").expect("--resume");
         }
+    }
+}
+
+/// Rows that are tried on the same traces at once.
+const BATCH: usize = 6;
+
+/// Tries changes to one noise, each on the same traces.
+fn rows(batch: &[Subject], seeds: Range<u64>) -> Vec<Row> {
+    let next = AtomicU64::new(seeds.start);
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut rows: Vec<Row> = batch.iter().map(|_| Row::default()).collect();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return rows;
+            }
+            let ground = Ground::new(batch[0].noise, seed);
+            for (row, subject) in rows.iter_mut().zip(batch) {
+                row.count(subject, &ground);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let counted = handles.into_iter().map(|h| h.join().expect("worker"));
+        let add = |all: Vec<Row>, more: Vec<Row>| {
+            all.into_iter().zip(more).map(|(row, other)| row.add(other)).collect()
+        };
+        counted.reduce(add).expect("a worker")
+    })
+}
+
+/// An unchanged pair, and what all changes to it are compared with.
+struct Ground {
+    pair: Unchanged,
+    seed: u64,
+    verdict: Verdict,
+    sorted: Vec<u64>,
+    watch: Watch,
+}
+
+impl Ground {
+    fn new(noise: Noise, seed: u64) -> Ground {
+        let pair = Unchanged::new(noise, SAMPLES, seed);
+        let verdict = judge(&pair.baseline, &pair.candidate(Planted::Nothing), seed);
+        let sorted = rivals::sorted(&pair.baseline);
+        let watch = Watch::of_samples(&pair.baseline, &Criterions::default_guardrails());
+        Ground { pair, seed, verdict, sorted, watch }
     }
 }
 
@@ -92,24 +146,19 @@ enum Change {
     TwiceVisible(Metric),
 }
 
-/// In the order of what is asked first.
+/// Noise by noise, what is asked first before what is there for completeness.
 fn subjects() -> Vec<Subject> {
-    let mut all: Vec<Subject> =
-        Noise::ALL.map(|noise| Subject { noise, change: Change::None }).into();
-    let mut add = |noise, change| all.push(Subject { noise, change });
-    for noise in [Noise::Independent, Noise::Autoregressive] {
-        for metric in [P50, P99, P999, Metric::SlowRatio, Metric::LossRatio] {
-            add(noise, Change::TwiceVisible(metric));
-        }
-    }
     use Planted::{Body, Hundredfold, Lost, Scale, Spread, Step, StormsGone, Tail};
     let planted = |name, planted| Change::Planted(name, planted);
+    let quicker = || planted("better: all x0.8", Scale(0.8));
+    let visible = [P50, P99, P999, Metric::SlowRatio, Metric::LossRatio];
+    let mut all = Vec::new();
+    let mut add = |noise, change| all.push(Subject { noise, change });
     for noise in [Noise::Independent, Noise::Autoregressive] {
-        add(noise, planted("better: all x0.8", Scale(0.8)));
+        add(noise, Change::None);
+        visible.iter().for_each(|metric| add(noise, Change::TwiceVisible(metric.clone())));
+        add(noise, quicker());
         add(noise, planted("better: up to p60 x0.8", Body { below: 0.6, by: 0.8 }));
-    }
-    add(Noise::Storms, planted("better: storms gone", StormsGone));
-    for noise in [Noise::Independent, Noise::Autoregressive] {
         add(noise, planted("worse: step x1.3 half-way", Step(1.3)));
         add(noise, planted("worse: tail beyond p95 x2", Tail { above: 0.95, by: 2.0 }));
         add(noise, planted("worse: spread only, squared", Spread(2.0)));
@@ -119,20 +168,21 @@ fn subjects() -> Vec<Subject> {
         add(noise, planted("worse: slowest 30 % x100", Tail { above: 0.7, by: 100.0 }));
         add(noise, planted("worse: 1 % of packets x100", Hundredfold(0.01)));
     }
-    add(Noise::Diurnal, planted("worse: all x1.2", Scale(1.2)));
-    add(Noise::Storms, planted("worse: all x1.2", Scale(1.2)));
-    let others = [Noise::SlowLevel, Noise::Modulated, Noise::Storms, Noise::RareStorms];
-    for noise in others.into_iter().chain([Noise::Diurnal, Noise::LossBursts]) {
-        add(noise, planted("better: all x0.8", Scale(0.8)));
+    add(Noise::Storms, planted("better: storms gone", StormsGone));
+    for noise in [Noise::Storms, Noise::Diurnal] {
+        add(noise, Change::None);
+        add(noise, quicker());
+        add(noise, planted("worse: all x1.2", Scale(1.2)));
     }
-    for noise in [Noise::SlowLevel, Noise::Modulated] {
-        for metric in [P50, P99, P999, Metric::SlowRatio, Metric::LossRatio] {
-            add(noise, Change::TwiceVisible(metric));
-        }
+    for noise in [Noise::RareStorms, Noise::LossBursts] {
+        add(noise, Change::None);
+        add(noise, quicker());
     }
-    add(Noise::Sluggish, Change::None);
-    add(Noise::Sluggish, Change::TwiceVisible(P50));
-    add(Noise::Sluggish, Change::TwiceVisible(P99));
+    for noise in [Noise::SlowLevel, Noise::Modulated, Noise::Sluggish] {
+        add(noise, Change::None);
+        add(noise, quicker());
+        visible.iter().for_each(|metric| add(noise, Change::TwiceVisible(metric.clone())));
+    }
     all
 }
 
@@ -147,38 +197,18 @@ impl Subject {
         }
     }
 
-    fn run(&self, seeds: Range<u64>) -> Row {
-        let next = AtomicU64::new(seeds.start);
-        let workers = thread::available_parallelism().map_or(1, usize::from);
-        thread::scope(|scope| {
-            let work = || {
-                let mut row = Row::default();
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return row;
-                    }
-                    row.count(self, seed);
-                }
-            };
-            let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            handles.into_iter().map(|h| h.join().expect("worker")).fold(Row::default(), Row::add)
-        })
+    fn key(&self, pairs: u64) -> String {
+        format!("{:<53} {pairs:>5} ", self.name())
     }
 
     /// `None` where the unchanged pair does not resolve the metric: then there is no smallest visible
     /// effect to plant twice.
-    fn pair(&self, seed: u64) -> Option<[Vec<Sample>; 2]> {
-        let planted = match &self.change {
-            Change::None => Planted::Nothing,
-            Change::Planted(_, planted) => *planted,
-            Change::TwiceVisible(metric) => {
-                let [baseline, candidate] = pair(self.noise, Planted::Nothing, SAMPLES, seed);
-                let verdict = judge(&baseline, &candidate, seed);
-                twice_visible(metric, &verdict.metrics[metric])?
-            }
-        };
-        Some(pair(self.noise, planted, SAMPLES, seed))
+    fn planted(&self, unchanged: &Verdict) -> Option<Planted> {
+        match &self.change {
+            Change::None => Some(Planted::Nothing),
+            Change::Planted(_, planted) => Some(*planted),
+            Change::TwiceVisible(metric) => twice_visible(metric, &unchanged.metrics[metric]),
+        }
     }
 }
 
@@ -228,9 +258,13 @@ struct Row {
 impl Row {
     const HEAD: &str = "trace                                                 pairs judged    keep revert incon. |  prov. | CI!=0 | early  at % | reverts: M-W    K-S thresh. | guardrails not held";
 
-    fn count(&mut self, subject: &Subject, seed: u64) {
-        let Some([baseline, candidate]) = subject.pair(seed) else { return };
-        let verdict = judge(&baseline, &candidate, seed);
+    fn count(&mut self, subject: &Subject, ground: &Ground) {
+        let Some(planted) = subject.planted(&ground.verdict) else { return };
+        let candidate = ground.pair.candidate(planted);
+        let verdict = match planted {
+            Planted::Nothing => ground.verdict.clone(),
+            _ => judge(&ground.pair.baseline, &candidate, ground.seed),
+        };
         self.pairs += 1;
         self.provisional += u64::from(verdict.provisional.is_some());
         match verdict.verdict {
@@ -246,13 +280,13 @@ impl Row {
         }
         // Interleaved windows are judged at their end: a watch on one side would see the drift.
         if subject.noise != Noise::Diurnal {
-            let mut watch = Watch::of_samples(&baseline, &Criterions::default_guardrails());
-            self.alarms.extend(watch.feed(&candidate).map(|alarm| alarm.samples));
+            let alarm = ground.watch.clone().feed(&candidate);
+            self.alarms.extend(alarm.map(|alarm| alarm.samples));
         }
-        let (base, cand) = (rivals::sorted(&baseline), rivals::sorted(&candidate));
-        self.rivals[0] += u64::from(rivals::mann_whitney(&base, &cand));
-        self.rivals[1] += u64::from(rivals::kolmogorov_smirnov(&base, &cand));
-        self.rivals[2] += u64::from(rivals::thresholds(&base, &cand));
+        let (base, cand) = (&ground.sorted, &rivals::sorted(&candidate));
+        self.rivals[0] += u64::from(rivals::mann_whitney(base, cand));
+        self.rivals[1] += u64::from(rivals::kolmogorov_smirnov(base, cand));
+        self.rivals[2] += u64::from(rivals::thresholds(base, cand));
     }
 
     fn add(mut self, other: Row) -> Row {
@@ -280,7 +314,9 @@ impl Row {
         let early = 100.0 * self.alarms.len() as f64 / self.pairs.max(1) as f64;
         let share = |count: u64| 100.0 * count as f64 / self.pairs.max(1) as f64;
         let [whitney, smirnov, threshold] = self.rivals.map(share);
-        let refused = DEFAULT.map(|m| format!("{:.1}", share(self.refused_by[&m]))).join(" ");
+        // No pair may have been judged at all.
+        let refused = |metric| share(self.refused_by.get(&metric).copied().unwrap_or(0));
+        let refused = DEFAULT.map(|metric| format!("{:.1}", refused(metric))).join(" ");
         format!(
             "{:>6} {:>7.2} {:>6.2} {:>6.2} | {:>6.1} | {:>5.1} | {early:>5.1} {at:>5} |         {whitney:>6.1} {smirnov:>6.1}  {threshold:>6.1} | {refused}",
             self.pairs,

@@ -44,6 +44,7 @@ const SLOW_EXPECTED: f64 = 30.0;
 const PART_MIN: u64 = 16;
 
 /// Watches a candidate sample by sample against a baseline.
+#[derive(Clone)]
 pub struct Watch {
     bets: Vec<Bet>,
     seen: u64,
@@ -114,7 +115,7 @@ impl Watch {
         for sample in samples {
             self.seen += 1;
             for bet in &mut self.bets {
-                if bet.take(sample) >= self.enough {
+                if bet.take(sample).is_some_and(|capital| capital >= self.enough) {
                     return Some(bet.alarm(self.seen));
                 }
             }
@@ -124,6 +125,7 @@ impl Watch {
 }
 
 /// One gambler: bets that more than the allowed share of samples exceeds a threshold.
+#[derive(Clone)]
 struct Bet {
     metric: Metric,
     threshold_ns: u64,
@@ -193,14 +195,15 @@ impl Bet {
         })
     }
 
-    /// Takes one sample; gives the capital by what was staked.
-    fn take(&mut self, sample: &Sample) -> f64 {
+    /// Takes one sample; where it fills a block, gives the capital by what was staked.
+    fn take(&mut self, sample: &Sample) -> Option<f64> {
         self.filled += 1;
         self.above += u64::from(sample.latency_ns > self.threshold_ns);
-        if self.filled == self.block {
-            self.settle();
+        if self.filled < self.block {
+            return None;
         }
-        self.capital.iter().sum()
+        self.settle();
+        Some(self.capital.iter().sum())
     }
 
     /// Settles the bets on a full block.
@@ -286,9 +289,9 @@ mod tests {
         };
         let quick = Sample { due_ns: 0, latency_ns: 1, flow: 0 };
         let slow = Sample { latency_ns: 11, ..quick };
-        let after_quiet = (0..4000).map(|_| bet.take(&quick)).fold(0.0, f64::max);
+        let after_quiet = (0..4000).filter_map(|_| bet.take(&quick)).fold(0.0, f64::max);
         assert!(after_quiet <= 1.0);
-        let found = (0..400).position(|_| bet.take(&slow) > 6000.0);
+        let found = (0..400).position(|_| bet.take(&slow) > Some(6000.0));
         assert!(found.is_some_and(|samples| samples < 300), "{found:?}");
         // Nor after days: a hundred thousand blocks later it takes hardly longer.
         bet.capital = [0.0; STAKES.len()];

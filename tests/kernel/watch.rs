@@ -98,10 +98,52 @@ fn what_holds_becomes_final() {
     let run = json(&exchange.done(&["runs", "last", "--json"]));
     assert_eq!((&run["state"], &run["probation"]["ending"]), (&"committed".into(), &"held".into()));
     assert!(run["probation"]["evidence"].as_str().is_some_and(|d| d.starts_with("sha256:")));
-    // Two checks at 1000 a second, and 100 a second between them.
+    // Checks at 1000 a second at the beginning, when the reference is taken and at the end; between them
+    // 100 a second.
     let samples = run["probation"]["samples"].as_u64().unwrap();
-    assert!((2000..3500).contains(&samples), "{samples} packets");
+    assert!((3000..4500).contains(&samples), "{samples} packets");
     assert_eq!(exchange.witness(), after);
+}
+
+/// A path that is slow while the reference is taken must not become what is usual.
+#[test]
+fn what_is_slow_from_early_on_is_a_regression() {
+    let test = "what_is_slow_from_early_on_is_a_regression";
+    let Some((exchange, [before, _])) = committed(test, "{ for: 40s, rate: 100 }") else { return };
+    let (child, _lines) = watching(&exchange, &[]);
+    std::thread::sleep(Duration::from_millis(1500));
+    strangle(&exchange);
+    let output = finished(child);
+    assert_eq!(code(&output), 3, "{}", said(&output));
+    assert_eq!(exchange.witness(), before);
+    let run = json(&exchange.done(&["runs", "last", "--json"]));
+    let watched_ns = run["probation"]["watched-ns"].as_u64().unwrap_or(u64::MAX);
+    assert!(watched_ns < 30_000_000_000, "not only at the last check: {run}");
+}
+
+#[test]
+fn a_campaign_is_no_regression() {
+    let test = "a_campaign_is_no_regression";
+    let Some((exchange, [_, after])) = committed(test, "{ for: 8s, rate: 1000 }") else { return };
+    let (child, _lines) = watching(&exchange, &[]);
+    let what = ["--patterns", "calm", "--faults", "burst,cpu", "--for", "10s", "--wait", "10s"];
+    let campaign = [&["campaign", "last", "--outside-trading", "--json"], &what[..]].concat();
+    let campaign = exchange.done(&campaign);
+    assert!([0, 3].contains(&code(&campaign)), "{}", said(&campaign));
+    let output = finished(child);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exchange.witness(), after);
+}
+
+#[test]
+fn one_watch_a_run() {
+    let Some((exchange, _)) = committed("one_watch_a_run", DENSE) else { return };
+    let (child, _lines) = watching(&exchange, &[]);
+    let second = exchange.done(&["watch", "last", "--for", "2s"]);
+    assert_eq!(code(&second), 4, "{}", said(&second));
+    assert!(said(&second).contains("watched already"), "{}", said(&second));
+    signal(&child, Signal::SIGINT);
+    assert_eq!(code(&finished(child)), 0);
 }
 
 #[test]

@@ -84,6 +84,10 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     let disk = place::writer(common, args.wait)?;
     let mut probe = probe_of(&host, &request, &request.nic, &peer)?;
     let mut control = match &request.playbook.verify.control {
+        None if request.control_peer.is_some() => {
+            let why = "--control-peer, but the playbook names no `control` under `verify`";
+            return Err(Declined::new(Exit::Wrong, "usage", why));
+        }
         None => None,
         Some(nic) => {
             let peer = request.control_peer.as_deref().unwrap_or(&peer);

@@ -1,6 +1,10 @@
 //! `watch RUN`: probation by hand.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::Cell,
+    fs::{File, TryLockError},
+    time::Duration,
+};
 
 use playbooks::playbook::Probation;
 
@@ -48,6 +52,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     let store = place::reader(common)?;
     let terms = Terms::read(&store, &History::fold(&store.entries()?)?, &args.run)?;
     let order = order(args, &terms)?;
+    let _only = only_watch(common, &terms.run.id)?;
     let host = place::machine()?;
     let mut probe = probe_of(&host, &terms, &order.peer)?;
     let wishes = Wishes::take(None)
@@ -105,6 +110,25 @@ pub(super) fn probe_of<'h>(
 }
 
 /// The writer's lock, waited for until the operator has enough of it.
+/// One watch a run: two would tell the log two stories. The lock goes with the process.
+fn only_watch(common: &Common, run: &str) -> Result<File, Declined> {
+    let path = common.run_dir.join(format!("watch-{run}"));
+    let failed = |e: std::io::Error| {
+        Declined::new(Exit::Failed, "run-dir", format!("lock {}: {e}", path.display()))
+    };
+    std::fs::create_dir_all(&common.run_dir).map_err(failed)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let why = format!("run {run} is being watched already; one watch is enough");
+            Err(Declined::new(Exit::Refused, "one-watch", why))
+        }
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
 fn lock(
     common: &Common,
     host: &dyn Host,

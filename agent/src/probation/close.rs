@@ -299,7 +299,7 @@ fn found(verdict: &Verdict, metric: Option<&Metric>) -> (Finding, String) {
     (finding, why)
 }
 
-fn case(terms: &Terms, compared: &Compared) -> Case {
+pub(super) fn case(terms: &Terms, compared: &Compared) -> Case {
     Case {
         by: compared.by.clone(),
         seed: terms.seed,

@@ -1,12 +1,13 @@
 //! The watch itself: checks and steady windows in turn, each weighed against what else goes on.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use playbooks::{Metric, playbook::Pattern};
 
 use super::{
     Order, Post, Terms,
     around::{Around, Found},
+    close::case,
     nanoseconds,
     vigil::{Breach, Look, Seen, Vigil},
 };
@@ -15,7 +16,7 @@ use crate::{
     fault::Result as Faulty,
     log::{Fact, after::Ending, fact::Foreign},
     measure::{Meter, Window},
-    verdict::Criterions,
+    verdict::{Call, Criterions, Judged, Outcome},
 };
 
 /// How often a watch says in the log how far it has come.
@@ -92,6 +93,8 @@ pub(super) struct Watch<'a> {
     /// Steady time since the last check; `None` before the first.
     unchecked_ns: Option<u64>,
     failures: u32,
+    /// Guarded figures from outside: windows in a row that lack them, and why the last one did.
+    unsound: BTreeMap<Metric, (u32, String)>,
     marked_ns: u64,
     told_ns: u64,
     pub(super) last: Option<Compared>,
@@ -116,6 +119,7 @@ impl<'a> Watch<'a> {
             samples: 0,
             unchecked_ns: None,
             failures: 0,
+            unsound: BTreeMap::new(),
             marked_ns: watched_ns,
             told_ns: watched_ns,
             last: None,
@@ -205,7 +209,11 @@ impl<'a> Watch<'a> {
         self.unchecked_ns = Some(0);
         if let Some(window) = whole {
             let (reference, by) = (Arc::clone(&terms.baseline), terms.by.clone());
-            self.last = Some(Compared { reference, window, by, parts: terms.parts });
+            let compared = Compared { reference, window, by, parts: terms.parts };
+            if seen == Seen::Nothing && compared.window.cut_short.is_none() {
+                seen = judged(terms, &compared);
+            }
+            self.last = Some(compared);
         }
         Ok(seen)
     }
@@ -249,11 +257,21 @@ impl<'a> Watch<'a> {
         let by = self.terms.by_for_committed();
         let vigil = Vigil::over(&reference, &by, 1);
         self.steady = Steady::Against { vigil, reference: Arc::new(*reference), by };
+        // What is bad already must not become what is usual: a check says whether it is.
+        self.unchecked_ns = None;
     }
 
     fn count(&mut self, look: &Look) {
         self.watched_ns = self.watched_ns.saturating_add(look.watched_ns);
         self.samples += look.window.samples.len() as u64;
+        for metric in self.terms.by.guardrails.keys() {
+            if let Some(why) = unsound(metric, &look.window) {
+                let (times, last) = self.unsound.entry(metric.clone()).or_default();
+                (*times, *last) = (*times + 1, why);
+            } else {
+                self.unsound.remove(metric);
+            }
+        }
     }
 
     /// Weighs what a window has shown against what else was going on.
@@ -287,8 +305,15 @@ impl<'a> Watch<'a> {
             }
             Err(fault) => return Err(Ended::with(Ending::Inconclusive, fault.to_string())),
         }
+        let missing = self.unsound.iter().find(|(_, (times, _))| *times >= FAILURES_MAX);
         match seen {
-            Seen::Nothing => Ok(()),
+            Seen::Nothing => match missing {
+                None => Ok(()),
+                Some((metric, (times, why))) => {
+                    let why = format!("{metric} was missing from {times} windows: {why}");
+                    Err(Ended::with(Ending::Inconclusive, why))
+                }
+            },
             Seen::Broken(Breach { metric, why }) => {
                 Err(Ended { metric: Some(metric), ..Ended::with(Ending::Regressed, why) })
             }
@@ -406,6 +431,28 @@ impl<'a> Watch<'a> {
 
     fn note(&self, note: String) {
         (self.post.tell)(&Telling::Note(note));
+    }
+}
+
+/// A whole check, as the run's own windows were judged: what bets need many windows for, a conclusive
+/// verdict on one shows at once.
+fn judged(terms: &Terms, compared: &Compared) -> Seen {
+    let verdict = case(terms, compared).judge();
+    let broken = |(_, judged): &(&Metric, &Judged)| judged.outcome == Outcome::Regressed;
+    match (verdict.verdict, verdict.metrics.iter().find(broken)) {
+        (Call::Revert, Some((metric, _))) => {
+            Seen::Broken(Breach { metric: metric.clone(), why: verdict.why })
+        }
+        (Call::Revert | Call::Keep | Call::Inconclusive, _) => Seen::Nothing,
+    }
+}
+
+/// Why a window does not hold a guarded figure from outside, where it should.
+fn unsound(metric: &Metric, window: &Window) -> Option<String> {
+    let Metric::External(_) = metric else { return None };
+    match window.readings.get(&metric.to_string()) {
+        Some(recorded) => recorded.missing(window.length_ns),
+        None => Some("the window does not hold it".to_owned()),
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use exchange::{CONTROL, CONTROL_FAR, Exchange, FAR, FAR_NIC, NIC, finished};
+use exchange::{CONTROL, CONTROL_FAR, Exchange, FAR, FAR_NIC, NIC, finished, kept};
 
 /// Runs measure latency: one at a time.
 static QUIET: Mutex<()> = Mutex::new(());
@@ -59,13 +59,6 @@ fn said(output: &Output) -> String {
 
 fn json(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(output)))
-}
-
-/// A run that should commit. A machine too busy to tell anything gives "open", which reverts and says
-/// nothing about what is tried here: it is asked again, a few times.
-fn kept(run: impl Fn() -> Output) -> Output {
-    let open = |output: &Output| code(output) == 3 && said(output).contains(" open: measured");
-    (0..4).map(|_| run()).find(|output| !open(output)).unwrap_or_else(&run)
 }
 
 /// Follows a run's progress until it says a line with `wanted` in it.

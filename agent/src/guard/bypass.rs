@@ -3,7 +3,8 @@
 //!
 //! AF_XDP sockets by netdev-genl's queues (`xsk`, since Linux 6.15); RDMA verbs (VMA, XLIO, DPDK's mlx5
 //! driver) by who holds `/dev/infiniband/uverbsN`; Onload, ef_vi and TCPDirect by who holds
-//! `/dev/onload*` and `/dev/sfc_char` where the driver is sfc. Absence of all of these proves nothing.
+//! `/dev/onload*` and `/dev/sfc_char` where the driver is sfc. Absence of all of these proves nothing;
+//! AF_XDP sockets on a kernel before 6.15 are not seen at all.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -88,8 +89,12 @@ fn open_by(host: &dyn Host, devices: &BTreeMap<String, String>) -> Result<Vec<St
     let pids = entries.iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
     for pid in pids.take(PROCESSES_MAX) {
         let folder = Path::new("/proc").join(pid).join("fd");
-        // A process that has ended meanwhile holds nothing.
-        for file in host.list(&folder).unwrap_or_default() {
+        let open = match host.list(&folder) {
+            Ok(open) => open,
+            Err(_) if !alive(host, pid) => continue,
+            Err(fault) => return Err(fault),
+        };
+        for file in open {
             files += 1;
             if files > FILES_MAX {
                 holders.push(format!("unknown: more than {FILES_MAX} open files to look through"));
@@ -103,6 +108,11 @@ fn open_by(host: &dyn Host, devices: &BTreeMap<String, String>) -> Result<Vec<St
         }
     }
     Ok(holders)
+}
+
+/// A process that has ended meanwhile holds nothing.
+fn alive(host: &dyn Host, pid: &str) -> bool {
+    host.read(&Path::new("/proc").join(pid).join("comm")).is_ok()
 }
 
 fn name(host: &dyn Host, pid: &str) -> String {

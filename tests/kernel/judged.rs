@@ -65,8 +65,13 @@ fn json(output: &Output) -> serde_json::Value {
 fn until(child: &mut Child, wanted: &str) -> impl Sized + use<> {
     let mut lines = BufReader::new(child.stderr.take().expect("its progress")).lines();
     let mut told = String::new();
-    while !told.contains(wanted) {
-        told = lines.next().expect("more progress").expect("text");
+    loop {
+        let line = lines.next().unwrap_or_else(|| panic!("no `{wanted}` in:\n{told}"));
+        told += &line.expect("text");
+        told.push('\n');
+        if told.contains(wanted) {
+            break;
+        }
     }
     lines
 }
@@ -197,7 +202,10 @@ fn a_control_tells_the_market_from_the_change() {
         let playbook =
             exchange.playbook("control", &yaml(UNFELT, "1000%", verify).replace(STORMS, ""));
         let mut apply = exchange.apply(&playbook);
-        let mut child = apply.args(["--control-peer", CONTROL_FAR]).spawn().unwrap();
+        if verify.contains("control") {
+            apply.args(["--control-peer", CONTROL_FAR]);
+        }
+        let mut child = apply.spawn().unwrap();
         let _progress = until(&mut child, "write ");
         for end in [FAR_NIC, "nmctl1"] {
             hold_back(&exchange, end, 2_000_000);
@@ -236,6 +244,10 @@ fn a_control_that_the_change_reaches_is_refused() {
     assert!(exit == 4 && words.contains("tcp_autocorking"), "{exit} {words}");
     let (exit, words) = refused(HELPS, NIC);
     assert!(exit == 4 && words.contains("the NIC of the run itself"), "{exit} {words}");
+    let alone = exchange.playbook("alone", &yaml(HELPS, "50%", "window: 1s"));
+    let mut apply = exchange.apply(&alone);
+    let output = finished(apply.args(["--control-peer", CONTROL_FAR]).spawn().unwrap());
+    assert_eq!(code(&output), 2, "{}", said(&output));
     let (exit, words) = refused(HELPS, "nosuch0");
     assert!(exit == 2 && words.contains("nosuch0"), "{exit} {words}");
     assert_eq!(exchange.witness(), before);

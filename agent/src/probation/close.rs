@@ -19,7 +19,7 @@ use crate::{
         fact::portions,
     },
     measure::{Meter, Window},
-    runs::{self, Declined, Exit},
+    runs::{self, Declined, Desk, Exit},
     verdict::{Call, Case, Outcome as Judgement, Verdict},
 };
 
@@ -151,25 +151,7 @@ fn regressed(
             return Ok(());
         }
         let waited = Duration::from_nanos(post.host.now().mono_ns.saturating_sub(seen_ns));
-        match around.look()? {
-            Found::Overtaken { why, foreign } => {
-                fate = Some(Fate::Overtaken(why.clone()));
-                let named =
-                    portions(foreign).into_iter().map(|changes| Fact::ForeignChange { changes });
-                let over = overtaken(&fact, why);
-                desk.say(Some(id), named.chain([over]).collect())?;
-                return Ok(desk.store.sync()?);
-            }
-            Found::Busy(run) => fate = Some(Fate::Stale(format!("{run} is at work"))),
-            Found::Disturbed => {
-                fate = Some(Fate::Stale("others were at work meanwhile".to_owned()));
-            }
-            Found::Same if waited > (terms.playbook.verify.window * 2).max(FRESH) => {
-                let words = format!("the lock was held for {:.0} s", waited.as_secs_f64());
-                fate = Some(Fate::Stale(words));
-            }
-            Found::Same => {}
-        }
+        fate = out_of_date(desk, terms, around, (&fact, waited))?;
         if fate.is_some() {
             return Ok(());
         }
@@ -205,10 +187,7 @@ fn regressed(
             Outcome { ending, why, exit: Exit::Reverted, record: *record }
         }
         (Some(Fate::Frozen(frozen)), _) => {
-            let why = format!(
-                "{why}; NOT reverted, since this host is frozen ({frozen}): `nicmend revert {id}` \
-                 puts it back by hand, `nicmend thaw` lets the next watch do it"
-            );
+            let why = not_reverted(id, &why, &frozen);
             Outcome { ending, why, exit: Exit::Refused, record: record(post, terms)? }
         }
         (None, Ok(())) => {
@@ -223,6 +202,39 @@ fn regressed(
         }
     };
     Ok(Closed::Over(Box::new(outcome)))
+}
+
+fn not_reverted(id: &str, why: &str, frozen: &str) -> String {
+    format!(
+        "{why}; NOT reverted, since this host is frozen ({frozen}): `nicmend revert {id}` puts it back \
+         by hand, `nicmend thaw` lets the next watch do it"
+    )
+}
+
+/// Looked at again under the lock: does what was seen still hold? Who waited for the lock may be late.
+fn out_of_date(
+    desk: &Desk,
+    terms: &Terms,
+    around: &mut Around<'_>,
+    (fact, waited): (&Fact, Duration),
+) -> Result<Option<Fate>, Declined> {
+    let fresh = (terms.playbook.verify.window * 2).max(FRESH);
+    Ok(match around.look()? {
+        Found::Overtaken { why, foreign } => {
+            let named =
+                portions(foreign).into_iter().map(|changes| Fact::ForeignChange { changes });
+            let over = overtaken(fact, why.clone());
+            desk.say(Some(&terms.run.id), named.chain([over]).collect())?;
+            desk.store.sync()?;
+            Some(Fate::Overtaken(why))
+        }
+        Found::Busy(run) => Some(Fate::Stale(format!("{run} is at work"))),
+        Found::Disturbed => Some(Fate::Stale("others were at work meanwhile".to_owned())),
+        Found::Same if waited > fresh => {
+            Some(Fate::Stale(format!("the lock was held for {:.0} s", waited.as_secs_f64())))
+        }
+        Found::Same => None,
+    })
 }
 
 /// The end of a watch that has nothing left to watch.

@@ -23,9 +23,7 @@ impl Run {
     /// ends like every failure: revert, or refuse when nothing was written.
     pub(super) fn advance(&mut self, phase: Phase, event: Event) -> Action {
         match (phase, event) {
-            (Phase::Fresh, Event::Begin) => {
-                self.go(Phase::Settling(Point::Baseline), Action::Settle)
-            }
+            (Phase::Fresh, Event::Begin) => self.settle(Point::Baseline),
             (Phase::Settling(point), Event::Settled(result)) => self.settled(point, result),
             (Phase::Baselining, Event::Baselined(result)) => self.baselined(result),
             (Phase::CheckingPlan { evidence }, Event::Values(values)) => {
@@ -52,7 +50,7 @@ impl Run {
                 self.tidied(stage, left, &results)
             }
             (Phase::RecordingWrites { stage }, Event::Recorded(result)) => match result {
-                Ok(()) => self.go(Phase::Settling(Point::Stage(stage)), Action::Settle),
+                Ok(()) => self.settle(Point::Stage(stage)),
                 Err(fault) => self.fail(stage, &fault),
             },
             (Phase::Measuring(point), Event::Measured(result)) => self.measured(point, result),

@@ -89,7 +89,7 @@ impl Run {
         }
         let steps = self.steps_to(self.side(to));
         if steps.is_empty() {
-            return self.go(Phase::Settling(Point::Turn(to)), Action::Settle);
+            return self.settle(Point::Turn(to));
         }
         if pass == PASSES_MAX {
             let names: Vec<&str> =
@@ -98,6 +98,10 @@ impl Run {
             return self.fail(to.stage, &Fault::new(Kind::Drift, "switch to the next turn", cause));
         }
         self.switch(to, steps.into(), pass + 1)
+    }
+
+    pub(super) fn settle(&mut self, point: Point) -> Action {
+        self.go(Phase::Settling(point), Action::Settle)
     }
 
     /// What is in force in a turn of this side.

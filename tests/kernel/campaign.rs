@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use exchange::{Exchange, finished};
+use exchange::{Exchange, code, finished, json, said};
 
 /// Campaigns load the machine: one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -31,19 +31,6 @@ const PLAYBOOK: &str = "apiVersion: nicmend/v1\nkind: Playbook\n\
      latency.slow-ratio: { no-worse-than: 10000000% }\n  \
      latency.loss-ratio: { no-worse-than: 10000000% }\n\
      verify: { transport: udp, settle: 2s, window: 500ms, rate: 1000, payload: 64 }\n";
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("an exit code")
-}
-
-fn said(output: &Output) -> String {
-    let (out, err) = (&output.stdout, &output.stderr);
-    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
-}
-
-fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(output)))
-}
 
 /// A host with a committed run, and where its control groups are to be seen: the namespace's own
 /// `/sys` hides them. `None` there where the memory controller cannot be used, which was said aloud.

@@ -31,7 +31,7 @@ use playbooks::{
 };
 
 use desk::{Desk, Mood};
-use exchange::{Exchange, FAR, NIC, finished};
+use exchange::{Exchange, FAR, NIC, finished, json, said};
 
 /// Runs measure latency: one at a time.
 static QUIET: Mutex<()> = Mutex::new(());
@@ -49,15 +49,6 @@ fn yaml(metric: &str, criteria: &str) -> String {
          metrics: {{ {metric} }}\n{criteria}\n\
          verify: {{ transport: udp, settle: 2s, window: 3s, rate: 500, payload: 64 }}\n"
     )
-}
-
-fn said(output: &Output) -> String {
-    let (out, err) = (&output.stdout, &output.stderr);
-    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
-}
-
-fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(output)))
 }
 
 fn applied(exchange: &Exchange, name: &str, yaml: &str) -> Output {

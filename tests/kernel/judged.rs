@@ -15,7 +15,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use exchange::{CONTROL, CONTROL_FAR, Exchange, FAR, FAR_NIC, NIC, finished, kept};
+use exchange::{
+    CONTROL, CONTROL_FAR, Exchange, FAR, FAR_NIC, NIC, code, finished, json, kept, said,
+};
 
 /// Runs measure latency: one at a time.
 static QUIET: Mutex<()> = Mutex::new(());
@@ -47,19 +49,6 @@ const LAX: &str = "  latency.slow-ratio: { at-most: 100% }\n  \
                    latency.storm-rate: { at-most: 1000000 }\n";
 /// Where all packets get slow there are no storms to count.
 const STORMS: &str = "  latency.storm-rate: { at-most: 1000000 }\n";
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("an exit code")
-}
-
-fn said(output: &Output) -> String {
-    let (out, err) = (&output.stdout, &output.stderr);
-    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
-}
-
-fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(output)))
-}
 
 /// Follows a run's progress until it says a line with `wanted` in it.
 fn until(child: &mut Child, wanted: &str) -> impl Sized + use<> {

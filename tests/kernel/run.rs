@@ -14,7 +14,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use exchange::{Exchange, FAR, NIC, finished, kept, signal};
+use exchange::{Exchange, FAR, NIC, code, finished, json, kept, said, signal};
 
 /// Runs measure latency: one at a time.
 static QUIET: Mutex<()> = Mutex::new(());
@@ -36,19 +36,6 @@ fn yaml(settings: &str, window: &str, worse: &str) -> String {
          guardrails: {{ latency.p50: {{ no-worse-than: {worse} }} }}\n\
          verify: {{ transport: udp, settle: 2s, window: {window}, rate: 1000, payload: 64 }}\n"
     )
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("an exit code")
-}
-
-fn said(output: &Output) -> String {
-    let (out, err) = (&output.stdout, &output.stderr);
-    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
-}
-
-fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(output)))
 }
 
 /// Starts a run and follows it until its second window begins: everything is written by then.

@@ -9,13 +9,13 @@ mod exchange;
 
 use std::{
     io::{BufRead, BufReader, Lines},
-    process::{Child, ChildStderr, Output},
+    process::{Child, ChildStderr},
     time::Duration,
 };
 
 use nix::sys::signal::Signal;
 
-use exchange::{Exchange, NIC, finished, signal};
+use exchange::{Exchange, NIC, code, finished, json, said, signal};
 
 /// As many packets between checks as in them: every window is like the run's own.
 const DENSE: &str = "{ for: 30s, rate: 1000 }";
@@ -36,19 +36,6 @@ fn yaml(probation: &str) -> String {
             some => format!("probation: {some}\n"),
         }
     )
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("an exit code")
-}
-
-fn said(output: &Output) -> String {
-    let (out, err) = (&output.stdout, &output.stderr);
-    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
-}
-
-fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(output)))
 }
 
 /// A host with a committed run, and what it looked like before and after.

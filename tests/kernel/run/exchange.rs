@@ -1,6 +1,8 @@
 //! Two hosts on one veth link, the far one a process that runs `nicmend reflect`; and the product's
 //! binary, driven as a process in the near one.
 
+#![allow(dead_code)] // of the test binaries that share this file, not all have use for all of it
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -85,14 +87,12 @@ impl Exchange {
     }
 
     /// Runs a program on the far host.
-    #[allow(dead_code)] // of the test binaries that share this file, not all have use for it
     pub(crate) fn far(&self, program: &str, arguments: &[&str]) -> String {
         let pid = self.reflector.id().to_string();
         self.netns.run("nsenter", &[&["-t", &pid, "-n", program], arguments].concat())
     }
 
     /// A second link between the two hosts, with the same reflector at its end.
-    #[allow(dead_code)]
     pub(crate) fn second_link(&self) {
         self.netns.veth(CONTROL, "nmctl1", 2);
         self.netns.run("ip", &["addr", "add", "10.99.0.1/24", "dev", CONTROL]);
@@ -103,7 +103,6 @@ impl Exchange {
     }
 
     /// Writes one file of the near NIC in sysfs.
-    #[allow(dead_code)]
     pub(crate) fn write_sysfs(&self, file: &str, value: &str) {
         let line = format!("echo {value} > /sys/class/net/{NIC}/{file}");
         self.netns.run("sh", &["-ec", &line]);
@@ -143,18 +142,28 @@ pub(crate) fn finished(mut child: Child) -> Output {
     child.wait_with_output().expect("what nicmend said")
 }
 
+pub(crate) fn code(output: &Output) -> i32 {
+    output.status.code().expect("an exit code")
+}
+
+/// All that it printed, for messages and for looking for words.
+pub(crate) fn said(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+}
+
+/// The one document on its standard output.
+pub(crate) fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(output)))
+}
+
 /// A run that should commit. A machine too busy to tell anything gives "open", which reverts and says
 /// nothing about what is tried here: it is asked again, a few times.
-#[allow(dead_code)]
 pub(crate) fn kept(run: impl Fn() -> Output) -> Output {
-    let open = |output: &Output| {
-        let said = String::from_utf8_lossy(&output.stdout);
-        output.status.code() == Some(3) && said.contains(" open: measured")
-    };
+    let open = |output: &Output| code(output) == 3 && said(output).contains(" open: measured");
     (0..4).map(|_| run()).find(|output| !open(output)).unwrap_or_else(&run)
 }
 
-#[allow(dead_code)]
 pub(crate) fn signal(child: &Child, signal: Signal) {
     let pid = i32::try_from(child.id()).expect("a pid");
     kill(Pid::from_raw(pid), signal).expect("send a signal");

@@ -110,6 +110,22 @@ impl Desk<'_> {
     }
 }
 
+/// The stored plan of a run, or why there is none: what cannot be read is said, never guessed.
+pub fn plan_of(run: &RunRecord, store: &dyn Store) -> Result<Plan, String> {
+    let hex = run.plan.trim_start_matches("sha256:");
+    if hex.is_empty() || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(format!("`{}` is no digest", run.plan));
+    }
+    let file = format!("plans/{hex}.json");
+    let bytes = store.get(&file).map_err(|fault| fault.to_string())?;
+    let bytes = bytes.ok_or_else(|| format!("{file} is missing"))?;
+    let plan: Plan = serde_json::from_slice(&bytes).map_err(|e| format!("read {file}: {e}"))?;
+    match plan.digest() == run.plan {
+        true => Ok(plan),
+        false => Err(format!("{file} is not the plan that was run: its digest differs")),
+    }
+}
+
 /// The exit code that a run's end comes to.
 pub fn exit_of(record: &RunRecord) -> Exit {
     match record.state {

@@ -2,14 +2,12 @@
 //! reason, and nothing is left behind, killed or not.
 
 #![allow(clippy::disallowed_methods)] // a test works on the machine itself
-#![allow(dead_code)] // the arrangement is shared with kernel-run
 
 #[path = "run/exchange.rs"]
 mod exchange;
 
 use std::{
     io::{BufRead, BufReader},
-    process::Output,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };

@@ -5,7 +5,6 @@
 
 #[path = "figures/desk.rs"]
 mod desk;
-#[allow(dead_code, reason = "these tests use a part of what the runs' tests do")]
 #[path = "run/exchange.rs"]
 mod exchange;
 

@@ -4,7 +4,6 @@
 //! `NICMEND_KILLS` says how many (60), `NICMEND_SEED` from which seed; both are printed.
 
 #![allow(clippy::disallowed_methods)] // a test works on the machine itself
-#![allow(dead_code)] // the arrangement is shared with kernel-run
 
 #[path = "run/exchange.rs"]
 mod exchange;

@@ -7,7 +7,7 @@ mod exchange;
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Output, Stdio},
+    process::{Child, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };

@@ -2,7 +2,6 @@
 //! nothing about the change (a dead reflector, somebody else's hand, Ctrl-C) changes nothing.
 
 #![allow(clippy::disallowed_methods)] // a test works on the machine itself
-#![allow(dead_code)] // the arrangement is shared with kernel-run
 
 #[path = "run/exchange.rs"]
 mod exchange;

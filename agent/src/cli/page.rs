@@ -8,14 +8,14 @@ mod settings;
 mod timeline;
 
 use playbooks::playbook::{Pattern, Transport, Verify};
-use sha2::{Digest, Sha256};
 
 use crate::{
+    engine::evidence::digest,
     log::{Fact, RunRecord, RunState},
     measure::{Window, evidence},
     plan::Plan,
     report::{self, Evidence, Judgement, Measured, Seal, Undo},
-    runs::{Declined, Exit},
+    runs::{self, Declined, Exit},
     store::Store,
     verdict::Criterions,
 };
@@ -37,7 +37,7 @@ pub(super) fn of_all(runs: &[&RunRecord], store: &dyn Store) -> Result<String, D
 /// What is known of a run besides the log: each part, or why it is not there.
 fn fill(run: &RunRecord, store: &dyn Store) -> report::Run {
     let mut notes = Vec::new();
-    let plan = match plan(run, store) {
+    let plan = match runs::plan_of(run, store) {
         Ok(plan) => Some(plan),
         Err(why) => {
             notes.push(format!("the plan is not shown: {why}"));
@@ -88,22 +88,6 @@ fn fill(run: &RunRecord, store: &dyn Store) -> report::Run {
         evidence: loaded.iter().flat_map(|one| one.evidence.clone()).collect(),
         undo: undo(run, store),
         windows: loaded.into_iter().map(|one| one.measured).collect(),
-    }
-}
-
-/// The stored plan. What cannot be read is said, never guessed.
-fn plan(run: &RunRecord, store: &dyn Store) -> Result<Plan, String> {
-    let hex = run.plan.trim_start_matches("sha256:");
-    if hex.is_empty() || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(format!("`{}` is no digest", run.plan));
-    }
-    let file = format!("plans/{hex}.json");
-    let bytes = store.get(&file).map_err(|fault| fault.to_string())?;
-    let bytes = bytes.ok_or_else(|| format!("{file} is missing"))?;
-    let plan: Plan = serde_json::from_slice(&bytes).map_err(|e| format!("read {file}: {e}"))?;
-    match plan.digest() == run.plan {
-        true => Ok(plan),
-        false => Err(format!("{file} is not the plan that was run: its digest differs")),
     }
 }
 
@@ -219,11 +203,6 @@ fn window(
     });
     window.samples = samples;
     Ok(window)
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 fn about(run: &RunRecord, plan: Option<&Plan>) -> Vec<(String, String)> {

@@ -161,7 +161,8 @@ fn vouched(store: &dyn Store, name: &str, recorded: &str) -> Result<Vec<u8>> {
     }
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// `sha256:<hex>`, as the log names evidence.
+pub fn digest(bytes: &[u8]) -> String {
     let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
     format!("sha256:{hex}")
 }

@@ -11,8 +11,7 @@ use crate::{
     engine::evidence,
     log::{Fact, History, RunRecord, RunState},
     measure::{Sample, Window, WindowSpec},
-    plan::Plan,
-    runs::{Declined, Exit},
+    runs::{self, Declined, Exit},
     store::Store,
     verdict::{Case, Criterions, DEFAULT, Verdict},
 };
@@ -57,7 +56,9 @@ impl Terms {
         let Some((stage, digest, verdict)) = judged else {
             return Err(wrong(format!("run {} was never judged: it has no baseline", run.id)));
         };
-        let playbook = plan(store, run)?.playbook;
+        let plan =
+            runs::plan_of(run, store).map_err(|why| Declined::new(Exit::Failed, "plan", why))?;
+        let playbook = plan.playbook;
         let case = evidence::case(store, &run.id, &format!("stage-{}", stage + 1), digest)?;
         let parts = case.parts.max(1);
         let baseline = joined(&case, parts)
@@ -124,19 +125,6 @@ impl Terms {
         };
         let won = (judged.baseline + least) / (judged.candidate + least);
         if won.is_finite() { won.max(1.0) } else { 1.0 }
-    }
-}
-
-/// The plan that was run.
-fn plan(store: &dyn Store, run: &RunRecord) -> Result<Plan, Declined> {
-    let failed = |why: String| Declined::new(Exit::Failed, "plan", why);
-    let file = format!("plans/{}.json", run.plan.trim_start_matches("sha256:"));
-    let bytes = store.get(&file)?.ok_or_else(|| failed(format!("{file} is missing")))?;
-    let plan: Plan =
-        serde_json::from_slice(&bytes).map_err(|e| failed(format!("read {file}: {e}")))?;
-    match plan.digest() == run.plan {
-        true => Ok(plan),
-        false => Err(failed(format!("{file} was altered since run {} was made", run.id))),
     }
 }
 

@@ -2,15 +2,18 @@
 //!
 //! - [`sysctl`]: the one list of kernel parameters that playbooks may set, and the way from key to file
 //! - [`management`]: the NIC by which the operator reaches the host is not disturbed by accident
+//! - [`phase`]: what a venue does at an instant
 //!
 //! A rule that refuses says three things once: which rule, why, and what would satisfy it.
 
 pub mod control;
 pub mod management;
+pub mod phase;
 pub mod sysctl;
 
 use std::fmt;
 
+pub use phase::Phase;
 use serde::Serialize;
 
 /// What a rule answers.

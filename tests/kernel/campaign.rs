@@ -26,8 +26,9 @@ const PLAYBOOK: &str = "apiVersion: nicmend/v1\nkind: Playbook\n\
      metadata: { name: kernel-campaign, version: 1.0.0, summary: Harmless settings }\n\
      stages:\n  - name: all\n    settings: { feature.rx-gro: true, link.tx-queue-len: 500 }\n\
      guardrails:\n  latency.p50: { no-worse-than: 2000%, at-most: 1s }\n  \
-     latency.slow-ratio: { no-worse-than: 10000000% }\n  \
-     latency.loss-ratio: { no-worse-than: 10000000% }\n\
+     latency.slow-ratio: { at-most: 100% }\n  \
+     latency.loss-ratio: { at-most: 50% }\n  \
+     latency.storm-rate: { at-most: 1000000 }\n\
      verify: { transport: udp, settle: 2s, window: 500ms, rate: 1000, payload: 64 }\n";
 
 /// A host with a committed run, and where its control groups are to be seen: the namespace's own

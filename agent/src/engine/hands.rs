@@ -110,12 +110,12 @@ impl Engine<'_> {
     /// The NIC under its name must be the NIC. On the way back one that was renamed is found again by
     /// its identity; on the way forward it is refused.
     fn recognise(&self, run: &mut Run) -> Result<()> {
-        let cause = match nic::find(self.host, &run.nic.name) {
-            Ok(found) if found.id == run.nic.id => {
-                run.nic.ifindex = found.ifindex;
+        let cause = match nic::identify(self.host, &run.nic.name) {
+            Ok((id, ifindex)) if id == run.nic.id => {
+                run.nic.ifindex = ifindex;
                 return Ok(());
             }
-            Ok(found) => format!("{} is now {}", run.nic.name, found.id),
+            Ok((id, _)) => format!("{} is now {id}", run.nic.name),
             Err(fault) => fault.to_string(),
         };
         if run.is_returning()

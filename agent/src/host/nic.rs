@@ -47,23 +47,36 @@ pub struct Nic {
     pub numa: Option<u32>,
 }
 
-/// The NIC of this name (or alternative name), as it is now. One netlink request and a few file reads:
-/// cheap enough to recheck a NIC's identity before each write.
+/// The NIC of this name (or alternative name), as it is now.
 pub fn find(host: &dyn Host, name: &str) -> Result<Nic> {
     let act = format!("find NIC {name}");
-    let mut payload = vec![0; IFINFOMSG_BYTES];
-    let mut attrs = Writer::new();
-    attrs.text(IFLA_IFNAME, name).u32(IFLA_EXT_MASK, SKIP_STATS);
-    payload.extend_from_slice(attrs.as_bytes());
-    let ask = Ask::Route { kind: RTM_GETLINK, mode: Mode::Do, payload };
-    let answers = host.request(&ask).map_err(|fault| fault.during(&act))?;
-    let link = answers.first().and_then(|answer| Link::parse(answer));
-    let link = link.ok_or_else(|| Fault::new(Kind::Malformed, &act, "the link has no name"))?;
+    let link = link(host, name, &act)?;
     if !link.is_nic() {
         let cause = format!("neither Ethernet nor InfiniBand (ARPHRD type {})", link.hardware);
         return Err(Fault::new(Kind::Unsupported, act, cause));
     }
     Surroundings::of(host)?.nic(host, link)
+}
+
+/// What the NIC of this name is, and its index now: one netlink request and two links read, cheap enough
+/// to recheck before each write. Driver and kernel, which [`find`] reads too, do not change under a run.
+pub fn identify(host: &dyn Host, name: &str) -> Result<(NicId, u32)> {
+    let link = link(host, name, &format!("find NIC {name}"))?;
+    let netns = netns(host)?;
+    let index = link.index;
+    let pci = pci_of(&place(host, &link.name)?);
+    Ok((link.id(netns, pci), index))
+}
+
+fn link(host: &dyn Host, name: &str, act: &str) -> Result<Link> {
+    let mut payload = vec![0; IFINFOMSG_BYTES];
+    let mut attrs = Writer::new();
+    attrs.text(IFLA_IFNAME, name).u32(IFLA_EXT_MASK, SKIP_STATS);
+    payload.extend_from_slice(attrs.as_bytes());
+    let ask = Ask::Route { kind: RTM_GETLINK, mode: Mode::Do, payload };
+    let answers = host.request(&ask).map_err(|fault| fault.during(act))?;
+    let link = answers.first().and_then(|answer| Link::parse(answer));
+    link.ok_or_else(|| Fault::new(Kind::Malformed, act, "the link has no name"))
 }
 
 /// Every NIC in the host's network namespace, by index: Ethernet and InfiniBand interfaces, virtual
@@ -129,6 +142,14 @@ impl Link {
     fn is_nic(&self) -> bool {
         matches!(self.hardware, ARPHRD_ETHER | ARPHRD_INFINIBAND)
     }
+
+    /// What the NIC is, in this namespace and on this PCI function.
+    fn id(self, netns: u64, pci: Option<String>) -> NicId {
+        match pci {
+            Some(address) => NicId::Pci { address, serial: self.permanent.unwrap_or(self.address) },
+            None => NicId::Virtual { netns, name: self.name, mac: self.address },
+        }
+    }
 }
 
 /// What all NICs of one look at the machine share.
@@ -139,45 +160,43 @@ struct Surroundings {
 
 impl Surroundings {
     fn of(host: &dyn Host) -> Result<Surroundings> {
-        // `net:[4026531840]`
-        let namespace = host.target(&PathBuf::from("/proc/thread-self/ns/net"))?;
-        let inode = namespace.strip_prefix("net:[").and_then(|rest| rest.strip_suffix(']'));
-        let netns = inode.and_then(|inode| inode.parse().ok()).ok_or_else(|| {
-            Fault::new(Kind::Malformed, "read the network namespace", namespace.clone())
-        })?;
-        Ok(Surroundings { netns, kernel_base: kernel::base(host) })
+        Ok(Surroundings { netns: netns(host)?, kernel_base: kernel::base(host) })
     }
 
     fn nic(&self, host: &dyn Host, link: Link) -> Result<Nic> {
-        let class = PathBuf::from("/sys/class/net").join(&link.name);
-        // `../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0/net/eth1`
-        let place = host.target(&class).map_err(|f| f.during(format!("find NIC {}", link.name)))?;
+        let place = place(host, &link.name)?;
         let pci = pci_of(&place);
-        let device = class.join("device");
+        let device = PathBuf::from("/sys/class/net").join(&link.name).join("device");
         let physical = !place.contains("/devices/virtual/");
         let driver = physical.then(|| host.target(&device.join("driver")).ok()).flatten();
         let driver = driver.as_deref().map(last_component).map(str::to_owned);
         let numa = physical.then(|| host.read(&device.join("numa_node")).ok()).flatten();
-        let id = match &pci {
-            Some(address) => NicId::Pci {
-                address: address.clone(),
-                serial: link.permanent.unwrap_or(link.address),
-            },
-            None => {
-                NicId::Virtual { netns: self.netns, name: link.name.clone(), mac: link.address }
-            }
-        };
         Ok(Nic {
-            id,
-            name: link.name,
+            name: link.name.clone(),
             ifindex: link.index,
-            driver: driver.or(link.kind).unwrap_or_default(),
+            driver: driver.or_else(|| link.kind.clone()).unwrap_or_default(),
+            id: link.id(self.netns, pci.clone()),
             kernel_base: self.kernel_base.clone(),
             pci,
             // -1: no node.
             numa: numa.and_then(|node| node.trim().parse().ok()),
         })
     }
+}
+
+/// Where sysfs has the NIC: `../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0/net/eth1`.
+fn place(host: &dyn Host, name: &str) -> Result<String> {
+    let class = PathBuf::from("/sys/class/net").join(name);
+    host.target(&class).map_err(|fault| fault.during(format!("find NIC {name}")))
+}
+
+/// The inode of the network namespace we are in: `net:[4026531840]`.
+fn netns(host: &dyn Host) -> Result<u64> {
+    let namespace = host.target(&PathBuf::from("/proc/thread-self/ns/net"))?;
+    let inode = namespace.strip_prefix("net:[").and_then(|rest| rest.strip_suffix(']'));
+    inode
+        .and_then(|inode| inode.parse().ok())
+        .ok_or_else(|| Fault::new(Kind::Malformed, "read the network namespace", namespace.clone()))
 }
 
 /// The PCI function that a NIC's sysfs place is on: its parent, or its parent's where the NIC is a

@@ -16,11 +16,23 @@ mod wanted;
 
 use crate::Playbook;
 use findings::Findings;
+use tree::Bounds;
 
 pub use render::Style;
 
+/// The same bounded, place-keeping reader for other files of nicmend's (the firmware catalog's).
+pub mod yaml {
+    pub use super::{
+        entries::{Entry, Fields},
+        findings::{Findings, Mark, shown},
+        tree::{Bounds, Node, Scalar, Shape, read},
+    };
+}
+
 /// The largest playbook, in bytes.
 pub const SOURCE_MAX: usize = 64 * 1024;
+
+const BOUNDS: Bounds = Bounds { noun: "playbook", bytes_max: SOURCE_MAX, nodes_max: 8_000 };
 
 /// At most this many problems are told of one file; the last says how many more there are.
 pub const PROBLEMS_MAX: usize = 100;
@@ -45,11 +57,11 @@ pub struct Problem {
 /// in under a second and 100 MB. A file that is not YAML at all has one problem, where it stops being so.
 pub fn parse(source: &[u8]) -> Result<Playbook, Vec<Problem>> {
     let mut findings = Findings::default();
-    let playbook = tree::read(source, &mut findings)
+    let playbook = tree::read(source, BOUNDS, &mut findings)
         .and_then(|document| document::playbook(&document, &mut findings));
     match (playbook, findings.is_empty()) {
         (Some(playbook), true) => Ok(playbook),
-        (Some(_) | None, _) => Err(findings.told()),
+        (Some(_) | None, _) => Err(findings.told(BOUNDS.noun)),
     }
 }
 

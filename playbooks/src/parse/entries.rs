@@ -11,26 +11,26 @@ use super::{
 use crate::vocabulary;
 
 /// One `key: value` of a mapping.
-pub(super) struct Entry<'t> {
-    pub(super) key: &'t str,
-    pub(super) mark: Mark,
-    pub(super) value: &'t Node,
+pub struct Entry<'t> {
+    pub key: &'t str,
+    pub mark: Mark,
+    pub value: &'t Node,
 }
 
 /// A mapping whose keys are all known.
-pub(super) struct Fields<'t> {
+pub struct Fields<'t> {
     mark: Mark,
     what: &'static str,
     entries: Vec<Entry<'t>>,
 }
 
 impl<'t> Fields<'t> {
-    pub(super) fn get(&self, key: &str) -> Option<&'t Node> {
+    pub fn get(&self, key: &str) -> Option<&'t Node> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.value)
     }
 
     /// The value of a key that must be there; its absence is found.
-    pub(super) fn need(&self, key: &str, findings: &mut Findings) -> Option<&'t Node> {
+    pub fn need(&self, key: &str, findings: &mut Findings) -> Option<&'t Node> {
         let value = self.get(key);
         if value.is_none() {
             findings.wrong(self.mark, format!("{} lacks `{key}`", self.what));
@@ -39,14 +39,14 @@ impl<'t> Fields<'t> {
     }
 
     /// Where `key` is written, or the mapping where it is not.
-    pub(super) fn mark_of(&self, key: &str) -> Mark {
+    pub fn mark_of(&self, key: &str) -> Mark {
         self.entries.iter().find(|entry| entry.key == key).map_or(self.mark, |entry| entry.mark)
     }
 }
 
 impl Findings {
     /// A mapping of these keys only, each at most once.
-    pub(super) fn fields<'t>(
+    pub fn fields<'t>(
         &mut self,
         node: &'t Node,
         what: &'static str,
@@ -69,7 +69,7 @@ impl Findings {
     }
 
     /// A mapping of whatever keys, each at most once; `None` where it is no mapping.
-    pub(super) fn entries<'t>(&mut self, node: &'t Node, what: &str) -> Option<Vec<Entry<'t>>> {
+    pub fn entries<'t>(&mut self, node: &'t Node, what: &str) -> Option<Vec<Entry<'t>>> {
         let Shape::Map(pairs) = &node.shape else {
             self.mistyped(node, what, "a mapping");
             return None;
@@ -97,12 +97,7 @@ impl Findings {
     }
 
     /// A list of 1 to `most` items.
-    pub(super) fn list<'t>(
-        &mut self,
-        node: &'t Node,
-        what: &str,
-        most: usize,
-    ) -> Option<&'t [Node]> {
+    pub fn list<'t>(&mut self, node: &'t Node, what: &str, most: usize) -> Option<&'t [Node]> {
         let Shape::List(items) = &node.shape else {
             self.mistyped(node, what, "a list");
             return None;
@@ -119,7 +114,7 @@ impl Findings {
     }
 
     /// A single value as it is written, whatever it looks like.
-    pub(super) fn scalar<'t>(&mut self, node: &'t Node, what: &str) -> Option<&'t Scalar> {
+    pub fn scalar<'t>(&mut self, node: &'t Node, what: &str) -> Option<&'t Scalar> {
         match &node.shape {
             Shape::Scalar(scalar) => Some(scalar),
             Shape::Nothing | Shape::List(_) | Shape::Map(_) => {
@@ -130,12 +125,7 @@ impl Findings {
     }
 
     /// One line of text, not empty, at most `longest` characters; a bare number or boolean is no text.
-    pub(super) fn text<'t>(
-        &mut self,
-        node: &'t Node,
-        what: &str,
-        longest: usize,
-    ) -> Option<&'t str> {
+    pub fn text<'t>(&mut self, node: &'t Node, what: &str, longest: usize) -> Option<&'t str> {
         let scalar = self.scalar(node, what)?;
         if !scalar.quoted && unit::is_number_or_boolean(&scalar.text) {
             let help = format!("quote it: \"{}\"", shown(&scalar.text));
@@ -146,12 +136,7 @@ impl Findings {
     }
 
     /// As [`Findings::text`], but a bare number is taken as it is written (`20.31`, `0`).
-    pub(super) fn line<'t>(
-        &mut self,
-        node: &'t Node,
-        what: &str,
-        longest: usize,
-    ) -> Option<&'t str> {
+    pub fn line<'t>(&mut self, node: &'t Node, what: &str, longest: usize) -> Option<&'t str> {
         let text = self.scalar(node, what)?.text.trim_end_matches('\n');
         let length = text.chars().count();
         if text.contains(['\n', '\t']) {
@@ -167,7 +152,7 @@ impl Findings {
     }
 
     /// A name: lower-case letters, digits and dashes, starting with a letter or digit.
-    pub(super) fn name<'t>(&mut self, node: &'t Node, what: &str) -> Option<&'t str> {
+    pub fn name<'t>(&mut self, node: &'t Node, what: &str) -> Option<&'t str> {
         let name = self.text(node, what, 64)?;
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if name.bytes().all(plain) && !name.starts_with('-') {
@@ -179,12 +164,7 @@ impl Findings {
     }
 
     /// A bare whole number of this range.
-    pub(super) fn whole(
-        &mut self,
-        node: &Node,
-        what: &str,
-        range: RangeInclusive<u32>,
-    ) -> Option<u32> {
+    pub fn whole(&mut self, node: &Node, what: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let Scalar { text, quoted } = self.scalar(node, what)?;
         let number = if *quoted { None } else { unit::whole(text) };
         let (least, most) = (*range.start(), *range.end());
@@ -199,7 +179,7 @@ impl Findings {
         None
     }
 
-    pub(super) fn switch(&mut self, node: &Node, what: &str) -> Option<bool> {
+    pub fn switch(&mut self, node: &Node, what: &str) -> Option<bool> {
         let Scalar { text, quoted } = self.scalar(node, what)?;
         let value = if *quoted { None } else { unit::switch(text) };
         if value.is_none() {
@@ -209,7 +189,7 @@ impl Findings {
         value
     }
 
-    pub(super) fn duration(
+    pub fn duration(
         &mut self,
         node: &Node,
         what: &str,
@@ -233,7 +213,7 @@ impl Findings {
     }
 
     /// One of these words.
-    pub(super) fn choice<T: Copy>(
+    pub fn choice<T: Copy>(
         &mut self,
         node: &Node,
         what: &str,
@@ -249,7 +229,7 @@ impl Findings {
     }
 
     /// `text` is none of the known words: says so, with the nearest.
-    pub(super) fn unknown(&mut self, at: Mark, what: &str, text: &str, known: &[&str]) {
+    pub fn unknown(&mut self, at: Mark, what: &str, text: &str, known: &[&str]) {
         let help = match vocabulary::closest(text, known.iter().copied()) {
             Some((_, word)) => format!("did you mean `{word}`?"),
             None => format!("one of: {}", known.join(", ")),

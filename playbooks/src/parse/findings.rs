@@ -4,35 +4,37 @@ use super::{PROBLEMS_MAX, Problem};
 
 /// A place in the file: line and column from 1, and how many characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) line: usize,
-    pub(super) column: usize,
-    pub(super) width: usize,
+pub struct Mark {
+    pub line: usize,
+    pub column: usize,
+    pub width: usize,
 }
 
 impl Mark {
-    pub(super) const START: Mark = Mark { line: 1, column: 1, width: 1 };
+    /// Where a file that is wrong as a whole is wrong.
+    pub const START: Mark = Mark { line: 1, column: 1, width: 1 };
 }
 
+/// What is wrong with one file, as it is found.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub struct Findings {
     problems: Vec<Problem>,
     /// Found beyond what is told.
     more: usize,
 }
 
 impl Findings {
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }
 
     /// Something is wrong here, and nothing is known that would mend it.
-    pub(super) fn wrong(&mut self, at: Mark, message: impl Into<String>) {
+    pub fn wrong(&mut self, at: Mark, message: impl Into<String>) {
         self.add(at, message.into(), None);
     }
 
     /// Something is wrong here, and this would mend it.
-    pub(super) fn mend(&mut self, at: Mark, message: impl Into<String>, help: impl Into<String>) {
+    pub fn mend(&mut self, at: Mark, message: impl Into<String>, help: impl Into<String>) {
         self.add(at, message.into(), Some(help.into()));
     }
 
@@ -45,10 +47,11 @@ impl Findings {
         self.problems.push(Problem { line, column, width: width.max(1), message, help });
     }
 
-    /// In the file's order. Never empty: a playbook that could not be made has a problem.
-    pub(super) fn told(mut self) -> Vec<Problem> {
+    /// In the file's order. Never empty: what could not be made of a file has a problem, and without
+    /// any other it is that the file is no such `noun`.
+    pub fn told(mut self, noun: &str) -> Vec<Problem> {
         if self.problems.is_empty() {
-            self.wrong(Mark::START, "not a playbook");
+            self.wrong(Mark::START, format!("not a {noun}"));
         }
         self.problems.sort_by_key(|problem| (problem.line, problem.column));
         if let (Some(last), 1..) = (self.problems.last_mut(), self.more) {
@@ -63,7 +66,7 @@ impl Findings {
 }
 
 /// Foreign text made safe for a message: short, and without characters that steer a terminal.
-pub(super) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut safe: String = text.chars().take(LONGEST).flat_map(printable).collect();
     if text.chars().nth(LONGEST).is_some() {

@@ -12,25 +12,32 @@ use serde_saphyr::{
     options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy},
 };
 
-use super::{
-    SOURCE_MAX,
-    findings::{Findings, Mark, shown, steers},
-};
+use super::findings::{Findings, Mark, shown, steers};
+
+/// What kind of file is read, and how much of one.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// What a file is called in messages: `playbook`, after "a".
+    pub noun: &'static str,
+    pub bytes_max: usize,
+    /// Keys and values, aliases followed.
+    pub nodes_max: usize,
+}
 
 /// Deeper than any playbook: the deepest is document, stages, stage, settings, list.
 const DEPTH_MAX: usize = 16;
-const NODES_MAX: usize = 8_000;
 const ANCHORS_MAX: usize = 32;
 const ALIASES_MAX: usize = 64;
 
+/// A value of the file, with its place.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) mark: Mark,
-    pub(super) shape: Shape,
+pub struct Node {
+    pub mark: Mark,
+    pub shape: Shape,
 }
 
 #[derive(Debug)]
-pub(super) enum Shape {
+pub enum Shape {
     /// No value, `~` or `null`.
     Nothing,
     Scalar(Scalar),
@@ -39,11 +46,12 @@ pub(super) enum Shape {
     Map(Vec<(Node, Node)>),
 }
 
+/// A single value, its text as written.
 #[derive(Debug)]
-pub(super) struct Scalar {
-    pub(super) text: String,
+pub struct Scalar {
+    pub text: String,
     /// Quoted or in block style: text, whatever it looks like.
-    pub(super) quoted: bool,
+    pub quoted: bool,
 }
 
 impl Shape {
@@ -58,34 +66,32 @@ impl Shape {
     }
 }
 
-/// The document of this file, if it is YAML. What a playbook must not hold at all (tags, several
+/// The document of this file, if it is YAML. What such a file must not hold at all (tags, several
 /// documents, control characters) is found here.
-pub(super) fn read(source: &[u8], findings: &mut Findings) -> Option<Node> {
-    let text = text_of(source, findings)?;
-    let raw = match serde_saphyr::from_str_with_options::<Raw>(text, options(1)) {
+pub fn read(source: &[u8], bounds: Bounds, findings: &mut Findings) -> Option<Node> {
+    let text = text_of(source, bounds, findings)?;
+    let raw = match serde_saphyr::from_str_with_options::<Raw>(text, options(bounds, 1)) {
         Ok(raw) => raw,
         Err(error) => {
             let several = is_several_documents(&error);
-            report(error, findings);
+            report(error, bounds, findings);
             if !several {
                 return None;
             }
             // The other errors of the first document are still worth telling.
             let all: Result<Vec<Raw>, _> =
-                serde_saphyr::from_multiple_with_options(text, options(8));
+                serde_saphyr::from_multiple_with_options(text, options(bounds, 8));
             all.ok()?.into_iter().next()?
         }
     };
-    Some(node(raw, text, findings))
+    Some(node(raw, text, bounds.noun, findings))
 }
 
-fn text_of<'s>(source: &'s [u8], findings: &mut Findings) -> Option<&'s str> {
-    if source.len() > SOURCE_MAX {
-        let size = source.len();
-        findings.wrong(
-            Mark::START,
-            format!("the file is {size} bytes long, a playbook at most {SOURCE_MAX}"),
-        );
+fn text_of<'s>(source: &'s [u8], bounds: Bounds, findings: &mut Findings) -> Option<&'s str> {
+    if source.len() > bounds.bytes_max {
+        let (size, noun, most) = (source.len(), bounds.noun, bounds.bytes_max);
+        findings
+            .wrong(Mark::START, format!("the file is {size} bytes long, a {noun} at most {most}"));
         return None;
     }
     let text = match std::str::from_utf8(source) {
@@ -113,23 +119,24 @@ fn mark_after(text: &str) -> Mark {
     Mark { line, column, width: 1 }
 }
 
-fn options(documents: usize) -> Options {
+fn options(bounds: Bounds, documents: usize) -> Options {
+    let (nodes_max, bytes_max) = (bounds.nodes_max, bounds.bytes_max);
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_events: 3 * NODES_MAX,
-            max_nodes: NODES_MAX,
+            max_events: 3 * nodes_max,
+            max_nodes: nodes_max,
             max_depth: DEPTH_MAX,
             flow_nesting_limit: DEPTH_MAX,
             max_documents: documents,
             max_anchors: ANCHORS_MAX,
             max_aliases: ALIASES_MAX,
-            max_recorded_anchor_events: NODES_MAX,
-            max_recorded_anchor_bytes: SOURCE_MAX,
-            max_total_scalar_bytes: SOURCE_MAX,
+            max_recorded_anchor_events: nodes_max,
+            max_recorded_anchor_bytes: bytes_max,
+            max_total_scalar_bytes: bytes_max,
             max_merge_keys: 0,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: NODES_MAX,
+            max_total_replayed_events: nodes_max,
             max_replay_stack_depth: 4,
             max_alias_expansions_per_anchor: ALIASES_MAX,
         },
@@ -152,26 +159,27 @@ fn is_several_documents(error: &Error) -> bool {
     )
 }
 
-fn report(error: Error, findings: &mut Findings) {
+fn report(error: Error, bounds: Bounds, findings: &mut Findings) {
+    let noun = bounds.noun;
+    let several = || format!("a second document; a {noun} is one");
+    let large = || format!("larger than a {noun} may be once its aliases are followed");
     let at = error.location().map_or(Mark::START, |location| mark(location, 1));
     let message = match cause(&error) {
-        Error::MultipleDocuments { .. } => "a second document; a playbook is one".to_owned(),
+        Error::MultipleDocuments { .. } => several(),
         Error::Budget { breach, .. } => match breach {
-            BudgetBreach::Documents { .. } => "a second document; a playbook is one".to_owned(),
+            BudgetBreach::Documents { .. } => several(),
             BudgetBreach::Depth { .. } => too_deep(),
             BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => {
-                format!("more than {NODES_MAX} keys and values")
+                format!("more than {} keys and values", bounds.nodes_max)
             }
             BudgetBreach::Anchors { .. } => format!("more than {ANCHORS_MAX} anchors"),
             BudgetBreach::Aliases { .. } => format!("more than {ALIASES_MAX} aliases"),
             // The parser may come to know more limits; each of them means the same to us.
-            _ => "larger than a playbook may be once its aliases are followed".to_owned(),
+            _ => large(),
         },
         Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => {
-            "larger than a playbook may be once its aliases are followed".to_owned()
-        }
+        | Error::AliasReplayStackDepthExceeded { .. } => large(),
         Error::RecursiveReferencesRequireWeakTypes { .. } => {
             "an alias inside what it stands for".to_owned()
         }
@@ -220,7 +228,7 @@ enum Given {
 }
 
 /// Finishes a node: its text from the source, its tag reported.
-fn node(Tagged(spanned, tag): Raw, source: &str, findings: &mut Findings) -> Node {
+fn node(Tagged(spanned, tag): Raw, source: &str, noun: &str, findings: &mut Findings) -> Node {
     let span = spanned.defined.span();
     let slice = span.byte_offset().zip(span.byte_len()).and_then(|(from, length)| {
         let from = usize::try_from(from).ok()?;
@@ -232,7 +240,7 @@ fn node(Tagged(spanned, tag): Raw, source: &str, findings: &mut Findings) -> Nod
     let mark = mark(spanned.referenced, width.max(1));
     if let Some(tag) = tag {
         let tag = shown(&tag);
-        findings.wrong(mark, format!("the tag `{tag}` is refused: a playbook has no tags"));
+        findings.wrong(mark, format!("the tag `{tag}` is refused: a {noun} has no tags"));
     }
     let shape = match spanned.value {
         Given::Nothing => Shape::Nothing,
@@ -246,12 +254,14 @@ fn node(Tagged(spanned, tag): Raw, source: &str, findings: &mut Findings) -> Nod
             Shape::Scalar(Scalar { text, quoted })
         }
         Given::List(items) => {
-            Shape::List(items.into_iter().map(|item| node(item, source, findings)).collect())
+            let items = items.into_iter();
+            Shape::List(items.map(|item| node(item, source, noun, findings)).collect())
         }
         Given::Map(entries) => {
             let mut pairs = Vec::with_capacity(entries.len());
             for (key, value) in entries {
-                pairs.push((node(key, source, findings), node(value, source, findings)));
+                let key = node(key, source, noun, findings);
+                pairs.push((key, node(value, source, noun, findings)));
             }
             Shape::Map(pairs)
         }

@@ -10,6 +10,7 @@
 //! Every action is answered by exactly one event, so there is never more than one thing in flight.
 
 mod forward;
+pub mod length;
 mod restore;
 mod turns;
 

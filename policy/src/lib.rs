@@ -3,13 +3,22 @@
 //! - [`sysctl`]: the one list of kernel parameters that playbooks may set, and the way from key to file
 //! - [`management`]: the NIC by which the operator reaches the host is not disturbed by accident
 //! - [`phase`]: what a venue does at an instant
+//! - [`config`]: what a site says of itself: its venues, its people and their roles
+//! - [`request`], [`set`], [`decide`], [`ways`]: who asks for what and when; the policies; what they say to it;
+//!   what would satisfy them
 //!
 //! A rule that refuses says three things once: which rule, why, and what would satisfy it.
 
+mod cedar;
+pub mod config;
 pub mod control;
+pub mod decide;
 pub mod management;
 pub mod phase;
+pub mod request;
+pub mod set;
 pub mod sysctl;
+pub mod ways;
 
 use std::fmt;
 

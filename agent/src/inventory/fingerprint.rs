@@ -74,8 +74,35 @@ fn values(settings: &BTreeMap<Name, Current>) -> Value {
     Value::Object(pairs.collect())
 }
 
-/// Canonical: keys sorted (serde_json's map is a BTreeMap), no white space.
+/// Canonical: keys sorted, no white space.
 fn digest(value: &Value) -> String {
-    let bytes = Sha256::digest(value.to_string().as_bytes());
+    let bytes = Sha256::digest(sorted(value).to_string().as_bytes());
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same with every object's keys in order. Whether serde_json's map keeps them so by itself depends on
+/// a feature that any crate of the tree may switch on.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let pairs: BTreeMap<&String, Value> =
+                map.iter().map(|(key, value)| (key, sorted(value))).collect();
+            Value::Object(pairs.into_iter().map(|(key, value)| (key.clone(), value)).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_does_not_depend_on_the_order_of_keys() {
+        let one = json!({"b": {"z": 1, "y": [{"d": 1, "c": 2}]}, "a": 2});
+        let two = json!({"a": 2, "b": {"y": [{"c": 2, "d": 1}], "z": 1}});
+        assert_eq!(digest(&one), digest(&two));
+        assert_eq!(sorted(&one).to_string(), r#"{"a":2,"b":{"y":[{"c":2,"d":1}],"z":1}}"#);
+    }
 }

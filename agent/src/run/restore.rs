@@ -3,7 +3,10 @@
 //! The same loop serves a stage that is put back, a whole run, a recovery and a committed run; it is
 //! idempotent, so a crash in the middle of it is mended by walking it again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use playbooks::{Name, Value, vocabulary::Persistence};
 
@@ -19,9 +22,18 @@ use crate::{
 };
 
 /// How often everything is read and written before the run is stuck.
-const PASSES_MAX: u32 = 6;
+pub(super) const PASSES_MAX: u32 = 6;
 /// Between passes, for a busy driver: 100 ms, doubled each time, 3.2 s at the last.
 const PAUSE_MS: u64 = 100;
+
+/// All pauses of a way back together.
+pub(super) fn pauses() -> Duration {
+    (0..PASSES_MAX).map(pause).sum()
+}
+
+fn pause(pass: u32) -> Duration {
+    Duration::from_millis(PAUSE_MS << pass.min(5))
+}
 
 impl Run {
     pub(super) fn restore(&mut self, mut way: Restoring, event: Event) -> Action {
@@ -105,7 +117,7 @@ impl Run {
         if way.pass >= PASSES_MAX {
             return self.stuck(way);
         }
-        let ms = PAUSE_MS << way.pass.min(5);
+        let ms = pause(way.pass).as_millis() as u64;
         way.pass += 1;
         way.step = RestoreStep::Pausing;
         self.phase = Phase::Restoring(way);

@@ -23,9 +23,15 @@ use crate::{
 /// The shortest turn worth switching for.
 const TURN_MIN: Duration = Duration::from_secs(2);
 /// How often what a switch disturbed is written again before the run gives up.
-const PASSES_MAX: u32 = 2;
+pub(super) const PASSES_MAX: u32 = 2;
 /// Turns of the baseline: the more, the faster a drift may be; each costs two switches.
 const PAIRS: std::ops::RangeInclusive<usize> = 2..=10;
+
+/// How many turns of each side a window is divided into.
+pub(super) fn pairs(window: Duration) -> usize {
+    let fits = window.as_millis() / TURN_MIN.as_millis();
+    usize::try_from(fits).unwrap_or(usize::MAX).clamp(*PAIRS.start(), *PAIRS.end())
+}
 
 impl Run {
     /// The first turn of a stage, where the playbook wants turns and all that is in force may be
@@ -35,8 +41,7 @@ impl Run {
         if !verify.interleave {
             return None;
         }
-        let fits = verify.window.as_millis() / TURN_MIN.as_millis();
-        let pairs = usize::try_from(fits).unwrap_or(usize::MAX).clamp(*PAIRS.start(), *PAIRS.end());
+        let pairs = pairs(verify.window);
         self.candidate = self.expected.clone();
         let off = self.steps_to(&self.originals);
         let unfelt = |step: &Step| {

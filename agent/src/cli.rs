@@ -4,6 +4,7 @@
 mod abort;
 mod after;
 mod apply;
+mod audit;
 mod burden;
 mod campaign;
 mod demo;
@@ -26,7 +27,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::runs::{Declined, Exit};
+use crate::{
+    runs::{Declined, Exit},
+    store::disk::{Access, Disk},
+};
 
 /// Mends a NIC while the market is open: inventory, plan, measure, commit what the measurement
 /// supports, put everything else back.
@@ -51,6 +55,9 @@ pub struct Common {
     #[arg(long, global = true, value_name = "DIR", env = "NICMEND_STATE_DIR")]
     #[arg(default_value = "/var/lib/nicmend")]
     pub state_dir: PathBuf,
+    /// Where the log's keys are kept; `keys` in the state directory when left out.
+    #[arg(long, global = true, value_name = "DIR", env = "NICMEND_KEYS_DIR")]
+    pub keys_dir: Option<PathBuf>,
     /// Where running processes meet.
     #[arg(long, global = true, value_name = "DIR", env = "NICMEND_RUN_DIR")]
     #[arg(default_value = "/run/nicmend")]
@@ -59,6 +66,18 @@ pub struct Common {
     #[arg(long, global = true, value_name = "DIR", env = "NICMEND_CONFIG_DIR")]
     #[arg(default_value = "/etc/nicmend")]
     pub config_dir: PathBuf,
+}
+
+impl Common {
+    /// Where the log's keys are.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.keys_dir.clone().unwrap_or_else(|| self.state_dir.join("keys"))
+    }
+
+    /// The state directory, opened for writing.
+    pub(crate) fn open_to_write(&self) -> crate::fault::Result<Disk> {
+        Disk::open_with_keys(&self.state_dir, Access::Write, &self.keys())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,6 +111,9 @@ enum Command {
     Probe(probe::Args),
     /// Compute a run's verdicts again from its evidence, or judge two recorded sample files
     Judge(judge::Args),
+    /// The log: check it all, read it, hand it to a regulator, prove one entry offline, cosign
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// No automatic act on this host until thawed
     Freeze(freeze::Args),
     /// Lift a freeze
@@ -150,6 +172,7 @@ fn run(cli: &Cli) -> Done {
         Command::Reflect(args) => reflect::run(common, args),
         Command::Probe(args) => probe::run(common, args),
         Command::Judge(args) => judge::run(common, args),
+        Command::Audit(command) => audit::run(common, command),
         Command::Freeze(args) => freeze::freeze(common, args),
         Command::Thaw => freeze::thaw(common),
         Command::Demo(args) => demo::run(common, args),

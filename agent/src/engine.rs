@@ -15,7 +15,7 @@ use self::evidence::Piece;
 use crate::{
     fault::Fault,
     host::Host,
-    log::{Entry, Fact},
+    log::{Entry, Fact, Stamp, Who},
     measure::{Meter, Window},
     run::{Action, Durable, End, Event, Point, Run},
     store::Store,
@@ -30,6 +30,8 @@ pub struct Engine<'a> {
     pub id: String,
     /// The epoch under which this process took the writer's lock.
     pub epoch: u64,
+    /// On whose behalf it works.
+    pub who: Who,
     /// The next entry's place in the log.
     pub seq: u64,
     /// Whether `seq` is in doubt since the disk failed, and must be counted anew.
@@ -116,6 +118,7 @@ impl Engine<'_> {
                 Action::Finish(end) => {
                     // The last facts, made durable if the disk still can.
                     let _ = self.store.sync();
+                    let _ = self.store.seal();
                     return end;
                 }
                 Action::Record { facts, durable } => Event::Recorded(self.record(facts, durable)),
@@ -135,18 +138,16 @@ impl Engine<'_> {
     /// Appends facts as entries of this run.
     pub fn record(&mut self, facts: Vec<Fact>, durable: Durable) -> Result<(), Fault> {
         if self.lost_count {
-            self.seq = self.store.entries()?.len() as u64;
+            self.seq = self.store.length()?;
             self.lost_count = false;
         }
         let mut entries = Vec::with_capacity(facts.len());
-        let at = self.host.now();
+        let stamp = stamp(self.host, self.epoch, &self.who);
         for (seq, fact) in (self.seq..).zip(facts) {
             if let Fact::Reverting { why } = &fact {
                 (self.tell)(&Telling::Returning { why: why.clone() });
             }
-            let run = Some(self.id.clone());
-            let entry = Entry { v: 1, seq, at: at.clone(), epoch: self.epoch, run, fact };
-            entries.push(entry.encode()?);
+            entries.push(Entry::new(seq, &stamp, Some(&self.id), fact).encode()?);
         }
         // What a failed append or sync left in the log only the log knows.
         self.lost_count = true;
@@ -158,4 +159,10 @@ impl Engine<'_> {
         self.lost_count = false;
         Ok(())
     }
+}
+
+/// By whom, where, when and by which clock an entry is made now.
+pub fn stamp(host: &dyn Host, epoch: u64, who: &Who) -> Stamp {
+    let bearings = host.bearings();
+    Stamp { at: host.now(), epoch, who: who.clone(), host: bearings.host, clock: bearings.clock }
 }

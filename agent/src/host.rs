@@ -5,6 +5,7 @@
 //! Messages cross the door as the kernel's own bytes (TLVs), so that both sides of it speak uapi.
 
 pub mod burden;
+pub mod clock;
 pub mod kernel;
 pub mod linux;
 pub mod nic;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::{Fault, Kind, Result};
 
 pub use burden::{Burden, Laid};
+pub use clock::{Bearings, Clock};
 pub use nic::{Nic, NicId};
 
 /// A machine with NICs: the real kernel, or a fake that behaves like one.
@@ -50,6 +52,12 @@ pub trait Host: Send + Sync {
 
     /// The clocks, read together.
     fn now(&self) -> Now;
+
+    /// The host's name and the state of its clock, at most a second old. Never fails: what is not
+    /// known is said to be unknown.
+    fn bearings(&self) -> Bearings {
+        Bearings::unknown()
+    }
 
     /// Lets time pass.
     fn wait(&self, time: Duration);

@@ -22,6 +22,7 @@ pub mod report;
 pub mod settings;
 
 // shell
+pub mod audit;
 pub mod campaign;
 pub mod cli;
 pub mod engine;

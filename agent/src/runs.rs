@@ -10,11 +10,11 @@ use playbooks::Playbook;
 use serde::Serialize;
 
 use crate::{
-    engine::Telling,
+    engine::{self, Telling},
     fault::{Fault, Result},
     host::Host,
     inventory::NicFacts,
-    log::{Entry, Fact, History, RunRecord, RunState},
+    log::{Entry, Fact, History, RunRecord, RunState, Who},
     plan::Plan,
     run::End,
     store::Store,
@@ -83,15 +83,17 @@ impl Desk<'_> {
         History::fold(&self.store.entries()?)
     }
 
+    pub fn who(&self) -> Who {
+        Who::uid(self.uid)
+    }
+
     /// Says facts outside any engine: the beginning of a run, a freeze.
     pub fn say(&self, run: Option<&str>, facts: Vec<Fact>) -> Result<()> {
-        let first = self.store.entries()?.len() as u64;
-        let at = self.host.now();
+        let first = self.store.length()?;
+        let stamp = engine::stamp(self.host, self.epoch, &self.who());
         let mut entries = Vec::with_capacity(facts.len());
         for (seq, fact) in (first..).zip(facts) {
-            let run = run.map(str::to_owned);
-            let entry = Entry { v: 1, seq, at: at.clone(), epoch: self.epoch, run, fact };
-            entries.push(entry.encode()?);
+            entries.push(Entry::new(seq, &stamp, run, fact).encode()?);
         }
         self.store.append(&entries)
     }

@@ -3,7 +3,9 @@
 //! Small on purpose, so that tests can fail or crash every call of it.
 
 pub mod bundle;
+pub mod desk;
 pub mod disk;
+pub mod shelf;
 pub mod sim;
 
 use crate::fault::Result;
@@ -18,6 +20,17 @@ pub trait Store: Send + Sync {
 
     /// Every whole entry from the first on. A torn tail is not an entry.
     fn entries(&self) -> Result<Vec<Vec<u8>>>;
+
+    /// How many of them there are: the next one's place.
+    fn length(&self) -> Result<u64> {
+        Ok(self.entries()?.len() as u64)
+    }
+
+    /// Signs what is durable and makes the signature durable too. A store without a key has nothing to
+    /// sign.
+    fn seal(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Writes a blob durably and atomically: it is there whole or not at all.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()>;

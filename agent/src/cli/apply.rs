@@ -6,7 +6,7 @@ use super::{Common, Done, out, place, runs::RunView, signals::Wishes};
 use crate::{
     engine::Telling,
     host::{Host, nic},
-    log::{Fact, RunRecord, RunState},
+    log::{RunRecord, RunState},
     measure::{
         Meter,
         peer::Peer,
@@ -200,9 +200,7 @@ pub(super) fn at_desk<T>(
         stop: &stop,
         tell: &tell,
     };
-    if let Some(torn) = disk.torn() {
-        desk.say(None, vec![Fact::Mended { bytes: torn.bytes }])?;
-    }
+    place::opened(&desk, disk)?;
     let result = act(&desk);
     let _ = std::fs::remove_file(abort);
     result

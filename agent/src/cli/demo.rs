@@ -28,7 +28,7 @@ use crate::{
         reflector::{Config, Reflector},
     },
     runs::{self, Apply, Declined, Exit, Meters, Outcome},
-    store::disk::{Access, Disk},
+    store::disk::Disk,
 };
 
 /// The story's fault in small: a kernel parameter that strangles 64 KiB messages.
@@ -60,14 +60,18 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         Some(folder) => folder.clone(),
         None => std::env::temp_dir().join(format!("nicmend-demo-{}", std::process::id())),
     };
-    let common =
-        Common { state_dir: folder.join("state"), run_dir: folder.join("run"), ..common.clone() };
+    let common = Common {
+        state_dir: folder.join("state"),
+        keys_dir: None,
+        run_dir: folder.join("run"),
+        ..common.clone()
+    };
     // Still single-threaded: the namespace is the whole process's.
     own_namespace()?;
     let mut exchange = Exchange::start()?;
     exchange.connect()?;
     let host = Linux::new()?;
-    let disk = Disk::open(&common.state_dir, Access::Write)?;
+    let disk = common.open_to_write()?;
     note("two hosts, one veth link, in network namespaces of their own");
     note(&format!("planting the fault: net.ipv4.tcp_rmem = {CRIPPLED}"));
     host.write(Path::new("/proc/sys/net/ipv4/tcp_rmem"), CRIPPLED)?;

@@ -44,7 +44,7 @@ pub(super) fn thaw(common: &Common) -> Done {
 
 /// The log has one writer. While a run holds it, the mark itself is the record.
 fn log(common: &Common, fact: Fact) -> Result<(), crate::runs::Declined> {
-    let disk = match Disk::open(&common.state_dir, crate::store::disk::Access::Write) {
+    let disk = match common.open_to_write() {
         Ok(disk) => disk,
         Err(fault) if fault.kind == Kind::Busy => {
             out::remark(
@@ -60,10 +60,11 @@ fn log(common: &Common, fact: Fact) -> Result<(), crate::runs::Declined> {
         host: &host as &dyn Host,
         store: &disk,
         epoch: disk.epoch()?,
-        uid: 0,
+        uid: nix::unistd::getuid().as_raw(),
         stop: &stop,
         tell: &tell,
     };
+    place::opened(&desk, &disk)?;
     desk.say(None, vec![fact])?;
     disk.sync()?;
     Ok(())

@@ -8,8 +8,12 @@ use super::{Common, out};
 use crate::{
     engine::Telling,
     host::linux::Linux,
-    runs::{Declined, Exit},
-    store::disk::{Access, Disk},
+    log::Fact,
+    runs::{Declined, Desk, Exit},
+    store::{
+        Store,
+        disk::{Access, Disk},
+    },
 };
 
 /// The real machine, in this process's network namespace.
@@ -22,7 +26,7 @@ pub(super) fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> 
     let mut left = wait;
     let pause = Duration::from_millis(200);
     loop {
-        match Disk::open(&common.state_dir, Access::Write) {
+        match common.open_to_write() {
             Ok(disk) => return Ok(disk),
             Err(fault) if fault.kind == crate::fault::Kind::Busy && !left.is_zero() => {
                 std::thread::sleep(pause.min(left));
@@ -40,6 +44,29 @@ pub(super) fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> 
             Err(fault) => return Err(fault.into()),
         }
     }
+}
+
+/// Says what opening for writing found or did: the first entries of whoever writes.
+pub(super) fn opened(desk: &Desk, disk: &Disk) -> Result<(), Declined> {
+    let mut facts = Vec::new();
+    let (bytes, files) = (disk.torn().map_or(0, |torn| torn.bytes), disk.mended());
+    if bytes > 0 || !files.is_empty() {
+        facts.push(Fact::Mended { bytes, files });
+    }
+    let created = disk.created();
+    facts.extend(created.clone().map(Fact::KeyCreated));
+    if let Some(why) = disk.unsigned() {
+        out::remark(&format!("WARNING   {why}; nothing is signed until this is cleared up"));
+    }
+    if facts.is_empty() {
+        return Ok(());
+    }
+    desk.say(None, facts)?;
+    if created.is_some() {
+        disk.sync()?;
+        disk.announced()?;
+    }
+    Ok(())
 }
 
 /// The state directory, for reading only.

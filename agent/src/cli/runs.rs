@@ -163,7 +163,7 @@ pub(super) fn report(common: &Common, args: &ReportArgs) -> Done {
 }
 
 /// A page tells what is in the log: for its owner's eyes, 0600.
-fn write_private(file: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(super) fn write_private(file: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);

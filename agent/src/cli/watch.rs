@@ -12,7 +12,7 @@ use super::{Common, Done, after, apply::duration, out, place, runs::RunView, sig
 use crate::{
     engine::{Telling, hands},
     host::{Host, linux::Linux},
-    log::{Fact, History, RunRecord, after::Ending},
+    log::{History, RunRecord, after::Ending},
     measure::{
         peer::Peer,
         probe::{Options, Probe},
@@ -21,10 +21,7 @@ use crate::{
     },
     probation::{self, Order, Outcome, Post, Terms},
     runs::{Declined, Desk, Exit},
-    store::{
-        Store,
-        disk::{Access, Disk},
-    },
+    store::{Store, disk::Disk},
 };
 
 /// How often a held lock is tried again.
@@ -138,7 +135,7 @@ fn lock(
     let told = Cell::new(false);
     let mut left = wait;
     loop {
-        match Disk::open(&common.state_dir, Access::Write) {
+        match common.open_to_write() {
             Err(fault) if fault.kind == crate::fault::Kind::Busy => {
                 if left.is_zero() || stop().is_some() {
                     return Err(Declined::new(Exit::Refused, "one-writer", fault.to_string()));
@@ -163,9 +160,7 @@ fn at_desk(
     let (stop, tell) = (|| None, |telling: &Telling| place::tell(telling));
     let (epoch, uid) = (disk.epoch()?, nix::unistd::getuid().as_raw());
     let desk = Desk { host, store: disk, epoch, uid, stop: &stop, tell: &tell };
-    if let Some(torn) = disk.torn() {
-        desk.say(None, vec![Fact::Mended { bytes: torn.bytes }])?;
-    }
+    place::opened(&desk, disk)?;
     act(&desk)
 }
 

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub(crate) mod burden;
+mod clock;
 mod files;
 mod genl;
 mod ioctl;
@@ -28,7 +29,7 @@ use nix::time::{ClockId, clock_gettime};
 use self::{files::Files, genl::Family, ioctl::Ethtool, notices::Gathered, socket::Netlink};
 use crate::{
     fault::{Fault, Kind, Result},
-    host::{Ask, Burden, Genl, Host, Laid, Mode, Notice, Now, tlv::Attrs},
+    host::{Ask, Bearings, Burden, Genl, Host, Laid, Mode, Notice, Now, tlv::Attrs},
 };
 
 /// NETLINK_ROUTE and NETLINK_GENERIC of include/uapi/linux/netlink.h.
@@ -50,6 +51,7 @@ pub struct Linux {
     announcements: Mutex<Announcements>,
     files: Files,
     boot_id: String,
+    watch: Mutex<clock::Watch>,
 }
 
 /// The generic netlink socket with the families asked for so far.
@@ -86,6 +88,7 @@ impl Linux {
             }),
             files: Files { sysfs: sysfs::open(&links), netns: files::netns()? },
             boot_id: boot_id.trim().to_owned(),
+            watch: Mutex::default(),
         })
     }
 
@@ -151,6 +154,10 @@ impl Host for Linux {
             mono_ns: u64::try_from(ns(ClockId::CLOCK_BOOTTIME)).unwrap_or(0),
             boot_id: self.boot_id.clone(),
         }
+    }
+
+    fn bearings(&self) -> Bearings {
+        lock(&self.watch).bearings(self.now().mono_ns)
     }
 
     fn wait(&self, time: Duration) {

@@ -45,7 +45,7 @@ use std::{
 
 use playbooks::Value;
 
-use super::{Ask, Genl, Host, Notice, Now};
+use super::{Ask, Bearings, Clock, Genl, Host, Notice, Now, clock::Within};
 use crate::fault::{Fault, Result};
 
 pub use machine::{
@@ -377,6 +377,17 @@ impl Host for Sim {
         let mut state = self.lock();
         state.advance(CLOCK_READ_NS);
         Now { utc_ns: state.utc_ns, mono_ns: state.mono_ns, boot_id: state.boot_id() }
+    }
+
+    fn bearings(&self) -> Bearings {
+        let clock = Clock {
+            synchronised: true,
+            by: Some("the simulation".to_owned()),
+            error_ns: Some(0),
+            error_ns_max: Some(0),
+            within_100us: Within::Yes,
+        };
+        Bearings { host: "sim".to_owned(), clock }
     }
 
     fn wait(&self, time: Duration) {

@@ -2,17 +2,24 @@
 
 use playbooks::{Name, Value};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
-use super::after::{Ending, Finding};
+use super::{
+    after::{Ending, Finding},
+    office::{Decision, NewKey, Request, Rotation, Versions},
+};
 use crate::{
     fault::{Fault, Kind, Result},
-    host::{NicId, Now},
+    host::{Clock, NicId, Now},
     plan::Step,
     verdict::{Call, Verdict},
 };
 
 /// The largest entry: tlog-tiles frames an entry with a 16-bit length.
 pub const ENTRY_BYTES_MAX: usize = 65_535;
+
+/// The version of the entries that are written; 1 had no `who`, `host` and `clock`.
+pub const VERSION: u32 = 2;
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,15 +29,64 @@ pub struct Entry {
     /// Its place in the log, from 0. A gap or a repetition is damage.
     pub seq: u64,
     pub at: Now,
-    /// Who wrote it: the epoch that fenced the writer.
+    /// The epoch that fenced the writer.
     pub epoch: u64,
+    /// On whose behalf it was written.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub who: Option<Who>,
+    /// The host's name, which may change in the life of a log.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host: Option<String>,
+    /// How good the clock was that `at.utc_ns` is read from.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clock: Option<Clock>,
     /// The run it belongs to, where it belongs to one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub run: Option<String>,
     pub fact: Fact,
 }
 
+/// Who asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// The user id of the process that asked, as the kernel gives it.
+    pub uid: u32,
+    /// The operator or service that policy knows this user as.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub principal: Option<String>,
+}
+
+impl Who {
+    pub fn uid(uid: u32) -> Who {
+        Who { uid, principal: None }
+    }
+}
+
+/// By whom, where, when and by which clock: what the entries of one append have in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stamp {
+    pub at: Now,
+    pub epoch: u64,
+    pub who: Who,
+    pub host: String,
+    pub clock: Clock,
+}
+
 impl Entry {
+    pub fn new(seq: u64, stamp: &Stamp, run: Option<&str>, fact: Fact) -> Entry {
+        Entry {
+            v: VERSION,
+            seq,
+            at: stamp.at.clone(),
+            epoch: stamp.epoch,
+            who: Some(stamp.who.clone()),
+            host: Some(stamp.host.clone()),
+            clock: Some(stamp.clock.clone()),
+            run: run.map(str::to_owned),
+            fact,
+        }
+    }
+
     /// The bytes that go to disk.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let act = "write a log entry";
@@ -113,9 +169,43 @@ pub struct Foreign {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Fact {
-    /// A damaged tail, left by a crash while appending, was cut off.
+    /// A damaged tail, left by a crash while appending, was cut off, or other files of the log were
+    /// made whole again from its entries.
     Mended {
+        /// Cut off from the last bundle.
         bytes: u64,
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        files: Vec<String>,
+    },
+    /// The log's first key. Entries before this one were signed by nobody when they were made.
+    KeyCreated(NewKey),
+    /// From here on another key signs.
+    KeyRotated(Rotation),
+    /// Somebody asks for something to be done.
+    Requested(Request),
+    /// Policy has decided on a request.
+    Decision(Decision),
+    /// Approvals were used up for a run.
+    ApprovalsUsed {
+        plan: String,
+        /// Each as policy has it: signer, roles, when it was given, until when it holds.
+        approvals: Vec<Json>,
+    },
+    /// What was in force when a run or the agent began: rules that decide, catalog that warns.
+    Versions(Versions),
+    /// The resident agent took up its work.
+    AgentStarted {
+        version: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        details: Option<Json>,
+    },
+    AgentStopped {
+        why: String,
+    },
+    /// A committed setting is not what it was left at, and no run of ours is the cause.
+    DriftSeen {
+        nic: String,
+        changes: Vec<Foreign>,
     },
     /// A run begins. The plan lies in `plans/<digest>`.
     Begun {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     after::{self, Campaign, Ending, Probation},
     fact::{Entry, Fact, Foreign, Kept, ReadBack},
+    office::Versions,
 };
 use crate::{
     fault::Result,
@@ -121,6 +122,8 @@ pub struct History {
     pub runs: Vec<RunRecord>,
     /// Entries in the log: the next one's `seq`.
     pub length: u64,
+    /// What was said to be in force last.
+    pub versions: Option<Versions>,
 }
 
 impl History {
@@ -160,6 +163,9 @@ impl History {
 
     fn add(&mut self, entry: Entry) {
         self.length += 1;
+        if let Fact::Versions(versions) = &entry.fact {
+            self.versions = Some(versions.clone());
+        }
         let Some(id) = entry.run.clone() else { return };
         if let Fact::Begun { plan, playbook, nic, nic_name, netns, peer, uid } = &entry.fact {
             self.runs.push(RunRecord {
@@ -249,7 +255,16 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         | Fact::WriteFailed { .. }
         | Fact::PutBack { .. }
         | Fact::Frozen { .. }
-        | Fact::Thawed { .. } => {}
+        | Fact::Thawed { .. }
+        | Fact::KeyCreated(_)
+        | Fact::KeyRotated(_)
+        | Fact::Requested(_)
+        | Fact::Decision(_)
+        | Fact::ApprovalsUsed { .. }
+        | Fact::Versions(_)
+        | Fact::AgentStarted { .. }
+        | Fact::AgentStopped { .. }
+        | Fact::DriftSeen { .. } => {}
     }
 }
 

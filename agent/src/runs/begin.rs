@@ -194,6 +194,7 @@ impl<'a> Meters<'a> {
 /// The whole run.
 pub fn apply(desk: &Desk, request: &Apply, meters: Meters<'_>) -> Result<Outcome, Declined> {
     finish::recover_all(desk)?;
+    vouched_for(desk)?;
     if let Some(why) = desk.store.get("frozen")? {
         let why = String::from_utf8_lossy(&why).trim().to_owned();
         let words = format!("this host is frozen ({why}); `nicmend thaw` lifts it");
@@ -226,6 +227,18 @@ pub fn apply(desk: &Desk, request: &Apply, meters: Meters<'_>) -> Result<Outcome
         return Err(Declined::new(Exit::Refused, &rule, why));
     }
     drive(desk, request, prepared, begun, meters)
+}
+
+/// A log that somebody has rewritten vouches for nothing, not even for who owns which key.
+fn vouched_for(desk: &Desk) -> Result<(), Declined> {
+    desk.store.seal().map_err(|fault| match fault.kind {
+        Kind::Io | Kind::Busy | Kind::Unsupported => {
+            Declined::new(Exit::Failed, "log", fault.to_string())
+        }
+        Kind::Denied | Kind::Invalid | Kind::Drift | Kind::Gone | Kind::Malformed => {
+            Declined::new(Exit::Refused, "log-unsigned", fault.to_string())
+        }
+    })
 }
 
 /// Makes everything durable that a stranger would need if we died at the first write.
@@ -278,12 +291,13 @@ fn drive(
     let control = meters.control.map(|meter| meter as &mut dyn Meter);
     let (baseline, sides) = (None, Default::default());
     let bench = Bench { meter, control, verify, flows: 0, case, baseline, sides };
-    let seq = desk.store.entries()?.len() as u64;
+    let seq = desk.store.length()?;
     let mut engine = Engine {
         host: desk.host,
         store: desk.store,
         id: begun.id.clone(),
         epoch: desk.epoch,
+        who: desk.who(),
         seq,
         lost_count: false,
         stop: desk.stop,

@@ -10,6 +10,10 @@
 //!   epoch                the fence: 20 digits, one higher at each opening for writing
 //!   lock                 held (flock) by the one writer; its text says who that is
 //!   spare                space kept back, given up when the disk is full
+//!   log/tile/<level>/…   hashes of its Merkle tree (see tiles)
+//!   log/checkpoint       the newest signature over the tree; log/checkpoints: those made durable (see tree)
+//!   keys/                what signs them (see keys)
+//!   stores               directories that full bundles were moved to, one a line
 //!   torn/<bundle>-<at>   bytes that a crash left after the last whole entry, kept when cut off
 //!   runs/, plans/, …     blobs
 //! ```
@@ -32,9 +36,12 @@
 //! it guards the log and the epoch.
 #![allow(clippy::disallowed_methods, reason = "the store owns the state directory")]
 
-mod file;
+pub(crate) mod file;
+pub mod keys;
 mod lock;
 mod log;
+pub(crate) mod tiles;
+mod tree;
 
 use std::{
     fs,
@@ -42,19 +49,26 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+pub(crate) use self::log::stores;
 use self::{
+    keys::Keys,
     lock::{Epoch, Lock},
     log::Log,
+    tree::Tree,
 };
 use super::{Store, bundle::Tear};
-use crate::fault::{Fault, Kind, Result};
+use crate::{
+    fault::{Fault, Kind, Result},
+    log::office::{NewKey, Rotation},
+};
 
 /// Kept back for a full disk: room for the entries of several reverts.
 const SPARE_BYTES: u64 = 1 << 20;
 /// The largest blob that is read back.
 const BLOB_BYTES_MAX: u64 = 256 << 20;
 /// What blobs may not be called: these are the store's own.
-const RESERVED: [&str; 7] = ["log", "durable", "epoch", "lock", "spare", "torn", "keys"];
+const RESERVED: [&str; 9] =
+    ["log", "durable", "epoch", "lock", "spare", "torn", "keys", "stores", "witness"];
 
 /// What the state directory is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +93,16 @@ pub struct Torn {
 #[derive(Debug)]
 pub struct Disk {
     state: PathBuf,
-    log: Mutex<Log>,
+    log: Mutex<Book>,
     writer: Option<Writer>,
     torn: Option<Torn>,
+}
+
+/// The log and, for a writer, its tree.
+#[derive(Debug)]
+struct Book {
+    log: Log,
+    tree: Option<Tree>,
 }
 
 #[derive(Debug)]
@@ -97,27 +118,83 @@ impl Disk {
     /// `Busy` where another process holds the lock, by its pid and run where it named them; `Denied`
     /// where others may write to the directory.
     pub fn open(state: &Path, access: Access) -> Result<Disk> {
+        Disk::open_with_keys(state, access, &state.join("keys"))
+    }
+
+    /// The same with the log's keys elsewhere. A writer makes the first key; a reader needs none.
+    ///
+    /// A writer holds a private key: from here on the process leaves no core dump.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn open_with_keys(state: &Path, access: Access, keys: &Path) -> Result<Disk> {
         let state = state.to_path_buf();
-        let (writer, log) = match access {
-            Access::Read => (None, Log::reading(&state)?),
+        let (writer, book, torn) = match access {
+            Access::Read => {
+                let log = Log::reading(&state)?;
+                let torn = log.torn();
+                (None, Book { log, tree: None }, torn)
+            }
             Access::Write => {
                 file::directory(&state)?;
                 file::own(&state)?;
                 let lock = Lock::take(&state)?;
                 let epoch = with_spare(&state, || Epoch::of(&state).advance())?;
-                let log = Log::writing(&state)?;
+                let mut log = Log::writing(&state)?;
+                let torn = log.torn();
                 // Missing space is no reason not to start: a revert may be what it is started for.
                 let _ = file::reserve(&state.join("spare"), SPARE_BYTES);
-                (Some(Writer { lock, epoch }), log)
+                let _ = nix::sys::prctl::set_dumpable(false);
+                // What a killed writer left unsynced is durable before it is signed; where that fails, it
+                // is not counted as there.
+                let _ = log.sync();
+                let tail = |from| log.entries_from(from);
+                let tree = tree::open(&state, Keys::of_log(keys), log.size(), &tail);
+                (Some(Writer { lock, epoch }), Book { log, tree: Some(tree) }, torn)
             }
         };
-        let torn = log.torn();
-        Ok(Disk { state, log: Mutex::new(log), writer, torn })
+        Ok(Disk { state, log: Mutex::new(book), writer, torn })
     }
 
     /// What a crash had left after the last whole entry when this was opened.
     pub fn torn(&self) -> Option<Torn> {
         self.torn
+    }
+
+    /// The key that a log begins with, as long as no entry says so; see [`Disk::announced`].
+    pub fn created(&self) -> Option<NewKey> {
+        self.log().tree.as_ref().and_then(|tree| tree.created.clone())
+    }
+
+    /// Files of the log that were made whole when it was opened; told once.
+    pub fn mended(&self) -> Vec<String> {
+        self.log().tree.as_mut().map(|tree| std::mem::take(&mut tree.mended)).unwrap_or_default()
+    }
+
+    /// The entry about [`Disk::created`] is durable.
+    pub fn announced(&self) -> Result<()> {
+        self.log().tree.as_mut().map_or(Ok(()), Tree::announced)
+    }
+
+    /// Why nothing is signed any more, where somebody has rewritten the log.
+    pub fn unsigned(&self) -> Option<Fault> {
+        self.log().tree.as_ref().and_then(|tree| tree.refused().cloned())
+    }
+
+    /// The entry by which the log's key hands over to a new one; once it is durable at `place`,
+    /// [`Disk::rotate`] makes it so.
+    pub fn hand_over(&self, place: u64, why: &str) -> Result<Rotation> {
+        let act = "make a new key";
+        self.writable(act)?;
+        let mut book = self.log();
+        let tree = book.tree.as_mut().ok_or_else(|| Fault::new(Kind::Denied, act, "no tree"))?;
+        tree.hand_over(place, why)
+    }
+
+    /// The new key takes over.
+    pub fn rotate(&self) -> Result<()> {
+        self.writable("take the new key")?;
+        self.log().tree.as_mut().map_or(Ok(()), Tree::rotate)
     }
 
     /// The epoch that opening for writing took; `None` for a reader.
@@ -153,7 +230,7 @@ impl Disk {
         marked.map_err(|fault| fault.during(act))
     }
 
-    fn log(&self) -> MutexGuard<'_, Log> {
+    fn log(&self) -> MutexGuard<'_, Book> {
         // A panic between two steps leaves a log that still says what it has written.
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,17 +246,49 @@ impl Disk {
 impl Store for Disk {
     fn append(&self, entries: &[Vec<u8>]) -> Result<()> {
         self.writable("append to the log")?;
-        let mut log = self.log();
-        with_spare(&self.state, || log.append(entries))
+        let mut book = self.log();
+        let Book { log, tree } = &mut *book;
+        let appended = with_spare(&self.state, || log.append(entries));
+        if let Some(tree) = tree {
+            match &appended {
+                Ok(()) => tree.append(entries),
+                Err(_) => tree.cut(log.size()),
+            }
+        }
+        appended
     }
 
     fn sync(&self) -> Result<()> {
         self.writable("sync the log")?;
-        self.log().sync()
+        let mut book = self.log();
+        let Book { log, tree } = &mut *book;
+        let synced = log.sync();
+        if let Some(tree) = tree {
+            match &synced {
+                Ok(()) => tree.sign(log.durable_size()),
+                Err(_) => tree.cut(log.size()),
+            }
+        }
+        synced
     }
 
     fn entries(&self) -> Result<Vec<Vec<u8>>> {
-        self.log().entries()
+        self.log().log.entries()
+    }
+
+    fn length(&self) -> Result<u64> {
+        match self.writer {
+            Some(_) => self.log().log.counted(),
+            // A reader sees what the writer has appended since.
+            None => Ok(self.entries()?.len() as u64),
+        }
+    }
+
+    /// # Errors
+    /// `Drift` or `Gone` where the log is not what was signed: new runs are refused then.
+    fn seal(&self) -> Result<()> {
+        self.writable("sign the log")?;
+        self.log().tree.as_mut().map_or(Ok(()), Tree::seal)
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -196,6 +305,16 @@ impl Store for Disk {
 
     fn epoch(&self) -> Result<u64> {
         Epoch::of(&self.state).read()
+    }
+}
+
+impl Drop for Disk {
+    /// A writer that ends leaves its last checkpoint durable; if it cannot, the next one does.
+    fn drop(&mut self) {
+        let book = self.log.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tree) = &mut book.tree {
+            let _ = tree.seal();
+        }
     }
 }
 

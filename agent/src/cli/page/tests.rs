@@ -111,8 +111,10 @@ fn record(plan: &Plan, facts: Vec<(u64, Fact)>) -> RunRecord {
     let entries = all.enumerate().map(|(seq, (at, fact))| {
         let (utc_ns, mono_ns) = (((1_000 + at) * SECOND) as i64, (50 + at) * SECOND);
         let at = Now { utc_ns, mono_ns, boot_id: "boot".to_owned() };
-        let run = Some(ID.to_owned());
-        Entry { v: 1, seq: seq as u64, at, epoch: 1, run, fact }.encode().expect("an entry")
+        let clock = crate::host::Clock::unknown();
+        let (who, host) = (crate::log::Who::uid(0), "trade1".to_owned());
+        let stamp = crate::log::Stamp { at, epoch: 1, who, host, clock };
+        Entry::new(seq as u64, &stamp, Some(ID), fact).encode().expect("an entry")
     });
     let history = History::fold(&entries.collect::<Vec<_>>()).expect("a history");
     history.find(ID).expect("the run").clone()

@@ -84,13 +84,7 @@ impl Line<'_> {
             Fact::Committed { why, .. } => self.end(now, "committed", why),
             Fact::Reverted { why, .. } => self.end(now, "reverted", why),
             Fact::Stuck { why, .. } => self.end(now, "stuck", why),
-            Fact::Refused { why, .. } => {
-                // The baseline itself may be what refused it: measured, and never recorded.
-                if self.bars.iter().all(|bar| bar.act == Act::Mark) && !self.points.is_empty() {
-                    self.measured(None, now);
-                }
-                self.end(now, "refused", why);
-            }
+            Fact::Refused { why, .. } => self.refused(now, why),
             // Hours and days later: told in words, or the run itself would be a dot.
             Fact::ProbationBegan { .. }
             | Fact::ProbationEnded { .. }
@@ -102,10 +96,27 @@ impl Line<'_> {
             | Fact::Burdened { .. }
             | Fact::Unburdened { .. }
             | Fact::Mended { .. }
+            | Fact::KeyCreated(_)
+            | Fact::KeyRotated(_)
+            | Fact::Requested(_)
+            | Fact::Decision(_)
+            | Fact::ApprovalsUsed { .. }
+            | Fact::Versions(_)
+            | Fact::AgentStarted { .. }
+            | Fact::AgentStopped { .. }
+            | Fact::DriftSeen { .. }
             | Fact::Disturbed { .. }
             | Fact::Frozen { .. }
             | Fact::Thawed { .. } => {}
         }
+    }
+
+    fn refused(&mut self, now: u64, why: &str) {
+        // The baseline itself may be what refused it: measured, and never recorded.
+        if self.bars.iter().all(|bar| bar.act == Act::Mark) && !self.points.is_empty() {
+            self.measured(None, now);
+        }
+        self.end(now, "refused", why);
     }
 
     fn name(&self, stage: Option<usize>) -> String {

@@ -15,18 +15,18 @@ use crate::fault::{Fault, Kind, Result};
 const OTHERS_WRITE: u32 = 0o022;
 
 /// The fault of an I/O error: ENOSPC, EDQUOT and EIO keep their names in the cause.
-pub(super) fn fault(act: impl Into<String>, error: &io::Error) -> Fault {
+pub(crate) fn fault(act: impl Into<String>, error: &io::Error) -> Fault {
     Fault::errno(act, error.raw_os_error().unwrap_or(libc::EIO), None)
 }
 
 /// Whether it failed for want of space.
-pub(super) fn is_full(fault: &Fault) -> bool {
+pub(crate) fn is_full(fault: &Fault) -> bool {
     let cause = |errno| Fault::errno("", errno, None).cause;
     [libc::ENOSPC, libc::EDQUOT].into_iter().any(|errno| fault.cause == cause(errno))
 }
 
 /// Makes a directory (0700) and its missing parents, each durable.
-pub(super) fn directory(path: &Path) -> Result<()> {
+pub(crate) fn directory(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -42,8 +42,8 @@ pub(super) fn directory(path: &Path) -> Result<()> {
 }
 
 /// Refuses a directory that others could have prepared.
-pub(super) fn own(path: &Path) -> Result<()> {
-    let act = || format!("open the state directory {}", path.display());
+pub(crate) fn own(path: &Path) -> Result<()> {
+    let act = || format!("use the directory {}", path.display());
     let metadata = fs::metadata(path).map_err(|error| fault(act(), &error))?;
     let mine = nix::unistd::geteuid().as_raw();
     if metadata.uid() != mine {
@@ -58,7 +58,7 @@ pub(super) fn own(path: &Path) -> Result<()> {
 }
 
 /// Makes the name of a new or renamed file durable.
-pub(super) fn sync_parent(path: &Path) -> Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)
         .and_then(|directory| directory.sync_all())
@@ -67,7 +67,7 @@ pub(super) fn sync_parent(path: &Path) -> Result<()> {
 
 /// Opens for reading and writing, creating it (0600); never through a symbolic link. Says whether it is
 /// new.
-pub(super) fn open(path: &Path) -> Result<(File, bool)> {
+pub(crate) fn open(path: &Path) -> Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
     let act = || format!("open {}", path.display());
@@ -81,8 +81,17 @@ pub(super) fn open(path: &Path) -> Result<(File, bool)> {
     }
 }
 
+/// Four bytes that nobody can foresee.
+pub(crate) fn random() -> Result<u32> {
+    let mut bytes = [0; 4];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(|error| fault("read /dev/urandom", &error))?;
+    Ok(u32::from_be_bytes(bytes))
+}
+
 /// A whole file of at most `bytes_max`, or `None` where there is none.
-pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
     let act = || format!("read {}", path.display());
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
@@ -101,7 +110,7 @@ pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
 }
 
 /// Writes a file beside its place, syncs it, renames it into place and syncs the directory.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(parent) = path.parent() {
         directory(parent)?;
     }
@@ -127,7 +136,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Takes a file away, durably; one that is not there is no error.
-pub(super) fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -136,7 +145,7 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 }
 
 /// Keeps this much space back, where the file system can.
-pub(super) fn reserve(path: &Path, bytes: u64) -> Result<()> {
+pub(crate) fn reserve(path: &Path, bytes: u64) -> Result<()> {
     let (file, new) = open(path)?;
     if !new && file.metadata().is_ok_and(|metadata| metadata.len() >= bytes) {
         return Ok(());

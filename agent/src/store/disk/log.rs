@@ -15,11 +15,14 @@ use crate::{
 /// A full bundle of the longest entries.
 const BUNDLE_BYTES_MAX: u64 = (ENTRIES * (bundle::ENTRY_BYTES_MAX + 2)) as u64;
 const MARK_BYTES_MAX: u64 = 64;
+const STORES_BYTES_MAX: u64 = 1 << 16;
 
 /// The end of the log, as the writer keeps it.
 #[derive(Debug)]
 pub(super) struct Log {
     state: PathBuf,
+    /// Where full bundles may have been moved to.
+    stores: Vec<PathBuf>,
     /// The last bundle, its whole entries and their bytes.
     last: u64,
     count: usize,
@@ -41,6 +44,7 @@ impl Log {
     pub(super) fn reading(state: &Path) -> Result<Log> {
         let mut log = Log {
             state: state.to_path_buf(),
+            stores: stores(state)?,
             last: 0,
             count: 0,
             whole: 0,
@@ -51,9 +55,7 @@ impl Log {
             to_cut: false,
             damage: None,
         };
-        while log.exists(log.last + 1)? {
-            log.last += 1;
-        }
+        log.last = last_bundle(&state.join("log/tile/entries"), 0)?.unwrap_or(0);
         match log.scan(log.last) {
             Ok((scan, length)) => log.ends(&scan, length),
             // Damage is told to whoever reads or appends; the rest of the state is still of use.
@@ -89,6 +91,24 @@ impl Log {
             file::directory(parent)?;
         }
         Ok(log)
+    }
+
+    /// Entries that are there, durable or not.
+    pub(super) fn size(&self) -> u64 {
+        self.last * ENTRIES as u64 + self.count as u64
+    }
+
+    /// The same; an error where the log is damaged.
+    pub(super) fn counted(&self) -> Result<u64> {
+        match &self.damage {
+            Some(damage) => Err(damage.clone().during("read the log")),
+            None => Ok(self.size()),
+        }
+    }
+
+    /// Entries that are durable.
+    pub(super) fn durable_size(&self) -> u64 {
+        self.last * ENTRIES as u64 + self.durable.0 as u64
     }
 
     pub(super) fn torn(&self) -> Option<Torn> {
@@ -236,13 +256,26 @@ impl Log {
 
     /// Every whole entry; damage anywhere is an error.
     pub(super) fn entries(&self) -> Result<Vec<Vec<u8>>> {
+        self.entries_from(0)
+    }
+
+    /// The same from entry `from` on, the first of a bundle.
+    pub(super) fn entries_from(&self, from: u64) -> Result<Vec<Vec<u8>>> {
         let mut all = Vec::new();
-        let mut n = 0;
-        while n == 0 || self.exists(n)? {
+        let mut n = from / ENTRIES as u64;
+        // What the writer has begun since this was opened counts, too.
+        let last = last_bundle(&self.state.join("log/tile/entries"), 0)?.unwrap_or(0);
+        while n <= last || self.exists(n)? {
             let (scan, _) = self.scan(n).map_err(|fault| fault.during("read the log"))?;
             let full = scan.entries.len() == ENTRIES && scan.tear.is_none();
-            if !full && self.exists(n + 1)? {
-                let cause = format!("bundle {n} is not full, and there is one after it");
+            if !full && n < last {
+                let cause = match self.exists(n)? {
+                    true => format!("bundle {n} is not full, and there is one after it"),
+                    false => format!(
+                        "bundle {n} is missing; if it was moved, name its directory in {}",
+                        self.state.join("stores").display()
+                    ),
+                };
                 return Err(Fault::new(Kind::Malformed, "read the log", cause));
             }
             all.extend(scan.entries);
@@ -251,8 +284,20 @@ impl Log {
         Ok(all)
     }
 
+    /// Where a bundle is, or would be: in the log's own directory, unless it was moved to a store.
     fn path(&self, bundle: u64) -> PathBuf {
-        self.state.join("log").join(bundle::path(bundle))
+        let name = bundle::path(bundle);
+        let own = self.state.join("log").join(&name);
+        match own.symlink_metadata() {
+            Ok(_) => own,
+            Err(_) => self.moved(&name).unwrap_or(own),
+        }
+    }
+
+    /// Only full bundles can have been moved; the last one is always the log's own.
+    fn moved(&self, name: &str) -> Option<PathBuf> {
+        let places = self.stores.iter().map(|store| store.join(name));
+        places.into_iter().find(|path| path.symlink_metadata().is_ok())
     }
 
     fn exists(&self, bundle: u64) -> Result<bool> {
@@ -294,6 +339,39 @@ impl Log {
             (_, _) => (0, 0),
         }
     }
+}
+
+/// The directories that STATE/stores names, one a line: each laid out as the log's own.
+pub(crate) fn stores(state: &Path) -> Result<Vec<PathBuf>> {
+    let text = file::read(&state.join("stores"), STORES_BYTES_MAX)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(lines.map(PathBuf::from).collect())
+}
+
+/// The highest number of a bundle below this directory, whose names begin with these digits.
+fn last_bundle(directory: &Path, prefix: u64) -> Result<Option<u64>> {
+    let act = || format!("list {}", directory.display());
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(file::fault(act(), &error)),
+    };
+    let mut last = None;
+    for entry in entries {
+        let name = entry.map_err(|error| file::fault(act(), &error))?.file_name();
+        let name = name.to_string_lossy();
+        let digits = name.strip_prefix('x').unwrap_or(&name);
+        let number = digits.parse::<u64>().ok().filter(|n| *n < 1000 && digits.len() == 3);
+        // Anything else is nobody's bundle: `audit verify` names it.
+        let Some(n) = number.map(|n| prefix.saturating_mul(1000) + n) else { continue };
+        let found = match name.starts_with('x') {
+            true => last_bundle(&directory.join(&*name), n)?,
+            false => Some(n),
+        };
+        last = last.max(found);
+    }
+    Ok(last)
 }
 
 /// Keeps what a crash left, for whoever wants to know. There may be no space for it.

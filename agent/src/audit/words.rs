@@ -1,0 +1,154 @@
+//! A fact in words.
+
+use crate::log::{
+    Fact, Kept, ReadBack,
+    fact::Foreign,
+    office::{Decision, Request, Versions},
+};
+
+/// Its kind, as the log spells it.
+pub fn kind(fact: &Fact) -> String {
+    let value = serde_json::to_value(fact).unwrap_or_default();
+    value["kind"].as_str().unwrap_or_default().to_owned()
+}
+
+/// One line.
+pub fn of(fact: &Fact) -> String {
+    match fact {
+        Fact::Mended { bytes, files } => match files.is_empty() {
+            true => format!("a torn end of {bytes} bytes was cut off"),
+            false => {
+                format!("made whole after a crash: {} ({bytes} bytes cut off)", files.join(", "))
+            }
+        },
+        Fact::KeyCreated(key) => format!("the log's first key: {}", key.vkey),
+        Fact::KeyRotated(rotation) => format!("the key is now {}: {}", rotation.new, rotation.why),
+        Fact::Requested(request) => asked(request),
+        Fact::Decision(decision) => decided(decision),
+        Fact::ApprovalsUsed { plan, approvals } => {
+            format!("{} approvals used for plan {plan}", approvals.len())
+        }
+        Fact::Versions(versions) => in_force(versions),
+        Fact::AgentStarted { version, details: _ } => format!("the agent {version} started"),
+        Fact::AgentStopped { why } => format!("the agent stopped: {why}"),
+        Fact::DriftSeen { nic, changes } => format!("drift on {nic}: {}", strangers(changes)),
+        Fact::Begun { playbook, nic_name, plan, .. } => {
+            format!("{playbook} on {nic_name} begins; plan {plan}")
+        }
+        Fact::Baseline { evidence } => format!("baseline measured: {evidence}"),
+        Fact::Intent { stage, steps, disturbed } => {
+            let changes = steps.iter().flat_map(|step| &step.batch);
+            let changes: Vec<String> =
+                changes.map(|c| format!("{} {} -> {}", c.name, c.from, c.to)).collect();
+            let also = if disturbed.is_empty() {
+                String::new()
+            } else {
+                format!("; may disturb {}", names(disturbed))
+            };
+            format!("stage {} will write {}{also}", stage + 1, changes.join(", "))
+        }
+        Fact::Wrote { stage, results, .. } => {
+            format!("stage {} wrote {}", stage + 1, backs(results))
+        }
+        Fact::Disturbed { stage, left } => format!("stage {} disturbed {}", stage + 1, names(left)),
+        Fact::WriteFailed { stage, why } => format!("stage {}: {why}", stage + 1),
+        Fact::Judged { stage, evidence, verdict } => {
+            format!("stage {}: {:?}, {} ({evidence})", stage + 1, verdict.verdict, verdict.why)
+        }
+        Fact::ForeignChange { changes } => format!("somebody else: {}", strangers(changes)),
+        Fact::PutBack { stage, why } => format!("stage {} is put back: {why}", stage + 1),
+        Fact::Reverting { why } => format!("everything is put back: {why}"),
+        Fact::Restored { results } => format!("put back {}", backs(results)),
+        Fact::Committed { why, provisional, .. } => match provisional {
+            Some(until) => format!("committed, provisionally ({until}): {why}"),
+            None => format!("committed: {why}"),
+        },
+        Fact::Reverted { why, proof, .. } => format!("reverted, {} read back: {why}", proof.len()),
+        Fact::Stuck { why, by_hand, left: _ } => {
+            format!("STUCK: {why}; by hand: {}", by_hand.join("; "))
+        }
+        Fact::Refused { rule, why } => format!("refused by {rule}: {why}"),
+        after @ (Fact::ProbationBegan { .. }
+        | Fact::ProbationWatched { .. }
+        | Fact::ProbationEnded { .. }
+        | Fact::Aftermath { .. }
+        | Fact::CampaignBegan { .. }
+        | Fact::Burdened { .. }
+        | Fact::Unburdened { .. }
+        | Fact::CampaignJudged { .. }
+        | Fact::CampaignEnded { .. }) => afterwards(after).unwrap_or_default(),
+        Fact::Frozen { why, uid } => format!("frozen by uid {uid}: {why}"),
+        Fact::Thawed { uid } => format!("thawed by uid {uid}"),
+    }
+}
+
+/// What is said of a run after its commit.
+fn afterwards(fact: &Fact) -> Option<String> {
+    let hours = |ns: &u64| format!("{:.1} h", *ns as f64 / 3.6e12);
+    if let Fact::ProbationBegan { for_ns, peer, .. } = fact {
+        return Some(format!("probation of {} against {peer} begins", hours(for_ns)));
+    }
+    if let Fact::ProbationWatched { watched_ns, samples } = fact {
+        return Some(format!("{} watched, {samples} packets", hours(watched_ns)));
+    }
+    if let Fact::ProbationEnded { ending, why, .. } = fact {
+        return Some(format!("probation {ending:?}: {why}"));
+    }
+    if let Fact::Aftermath { finding, why, .. } = fact {
+        return Some(format!("after the revert: {finding:?}, {why}"));
+    }
+    if let Fact::CampaignBegan { campaign, items, .. } = fact {
+        return Some(format!("campaign {campaign} begins: {}", items.join(", ")));
+    }
+    if let Fact::Burdened { item, leaves, .. } = fact {
+        return Some(format!("{item} is laid on, would leave {}", leaves.join(", ")));
+    }
+    if let Fact::Unburdened { leaves, .. } = fact {
+        return Some(format!("removed {}", leaves.join(", ")));
+    }
+    if let Fact::CampaignJudged { item, why, .. } = fact {
+        return Some(format!("{item}: {why}"));
+    }
+    if let Fact::CampaignEnded { campaign, call, why } = fact {
+        return Some(format!("campaign {campaign}: {call:?}, {why}"));
+    }
+    None
+}
+
+fn asked(request: &Request) -> String {
+    let overrides = match request.overrides.is_empty() {
+        true => String::new(),
+        false => format!(", overriding {}", request.overrides.join(", ")),
+    };
+    format!("asked to {} {}{overrides}", request.action, request.on)
+}
+
+fn decided(decision: &Decision) -> String {
+    let word = if decision.allowed { "allowed" } else { "refused" };
+    let by = decision.policies.join(", ");
+    format!("{} of {} {word} by {by}: {}", decision.action, decision.on, decision.why)
+}
+
+fn in_force(versions: &Versions) -> String {
+    let digests: Vec<String> =
+        versions.digests.iter().map(|(name, digest)| format!("{name} {digest}")).collect();
+    format!("nicmend {}; {}", versions.nicmend, digests.join(", "))
+}
+
+fn names(kept: &[Kept]) -> String {
+    kept.iter().map(|kept| kept.name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn backs(results: &[ReadBack]) -> String {
+    let one = |back: &ReadBack| match (&back.got, &back.fault) {
+        (Some(got), _) if *got == back.asked => format!("{} = {got}", back.name),
+        (Some(got), _) => format!("{} = {got} (asked {})", back.name, back.asked),
+        (None, fault) => format!("{}: {}", back.name, fault.as_deref().unwrap_or("unknown")),
+    };
+    results.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn strangers(changes: &[Foreign]) -> String {
+    let one = |c: &Foreign| format!("{} was left at {}, is {}", c.name, c.expected, c.found);
+    changes.iter().map(one).collect::<Vec<_>>().join(", ")
+}

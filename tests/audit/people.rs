@@ -1,0 +1,188 @@
+//! The commands, as people and programs use them; the proof, checked by somebody else's code.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use crate::logs::{Scratch, files};
+
+const TEST: &str = "audit::people";
+
+struct Desk {
+    nicmend: PathBuf,
+    state: Scratch,
+}
+
+impl Desk {
+    fn new() -> Option<Desk> {
+        let here = std::env::current_exe().unwrap();
+        let nicmend = here.ancestors().nth(2).unwrap().join("nicmend");
+        if !nicmend.exists() {
+            tests::skip(TEST, "nicmend is not built: cargo build --release");
+            return None;
+        }
+        Some(Desk { nicmend, state: Scratch::new() })
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(&self.nicmend)
+            .args(arguments)
+            .env("NICMEND_STATE_DIR", &self.state.0)
+            .output()
+            .unwrap()
+    }
+
+    /// What it prints; it must end with this exit.
+    fn says(&self, exit: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(exit), "{arguments:?}\n{out}\n{err}");
+        out.into_owned()
+    }
+
+    fn json(&self, exit: i32, arguments: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.says(exit, &[arguments, &["--json"]].concat())).unwrap()
+    }
+}
+
+#[test]
+fn a_log_is_read_exported_proved_and_cosigned() {
+    let Some(desk) = Desk::new() else { return };
+    // Commands that read make nothing, no key either.
+    assert!(desk.says(0, &["audit", "verify"]).contains("0 entries"));
+    desk.says(0, &["audit", "show"]);
+    assert!(!desk.state.0.exists());
+    desk.says(0, &["freeze", "--why", "an auditor, \"looking\""]);
+    desk.says(0, &["thaw"]);
+    let whole = desk.json(0, &["audit", "verify"]);
+    assert_eq!((&whole["whole"], &whole["entries"]), (&true.into(), &3.into()));
+    let key = whole["keys"][0].as_str().unwrap().to_owned();
+    let shown = desk.says(0, &["audit", "show"]);
+    assert!(shown.contains("frozen: frozen by uid") && shown.contains("key-created"), "{shown}");
+    assert_eq!(desk.says(0, &["audit", "show", "--kind", "thawed"]).lines().count(), 1);
+    assert_eq!(desk.says(0, &["audit", "show", "--to", "2020-01-01"]), "no entries\n");
+    let me = nix::unistd::geteuid().as_raw().to_string();
+    assert_eq!(desk.says(0, &["audit", "show", "--person", &me]).lines().count(), 3);
+    assert_eq!(desk.says(0, &["audit", "show", "--person", "4242"]), "no entries\n");
+    exports(&desk);
+    let kept = desk.state.log("checkpoint");
+    let checkpoint = desk.state.0.with_extension("kept");
+    fs::copy(kept, &checkpoint).unwrap();
+    proves(&desk, &key);
+    rotates(&desk, &key);
+    let cosigned = desk.says(0, &["audit", "witness", "--name", "w.example/w", "--key", &key]);
+    assert!(cosigned.contains("— w.example/w "), "{cosigned}");
+    let (kept, key_file) = (checkpoint.to_str().unwrap(), desk.state.0.join("keys/log.pub"));
+    desk.says(0, &["audit", "verify", "--key", key_file.to_str().unwrap(), "--checkpoint", kept]);
+    fs::remove_file(&checkpoint).unwrap();
+    // An edit is named, by every command that vouches.
+    crate::logs::exchange(&desk.state.log("tile/entries/000"), "looking", "locking");
+    let bad = desk.json(1, &["audit", "verify"]);
+    assert_eq!(bad["first-bad"]["entry"], 1);
+    assert!(desk.says(1, &["audit", "verify"]).starts_with("NOT WHOLE: first at entry 1"));
+    desk.says(1, &["audit", "witness"]);
+    desk.says(1, &["audit", "prove", "1"]);
+    desk.says(1, &["audit", "export"]);
+}
+
+fn exports(desk: &Desk) {
+    let jsonl = desk.says(0, &["audit", "export"]);
+    let first: agent::log::Entry = serde_json::from_str(jsonl.lines().next().unwrap()).unwrap();
+    assert_eq!((first.v, first.seq), (2, 0));
+    assert!(first.clock.is_some() && first.host.is_some() && first.who.is_some());
+    for line in desk.says(0, &["audit", "export", "--format", "ocsf"]).lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        let (class, activity) = (event["class_uid"].as_u64(), event["activity_id"].as_u64());
+        assert_eq!(event["type_uid"].as_u64(), Some(class.unwrap() * 100 + activity.unwrap()));
+        assert!(event["time"].is_i64() && event["unmapped"]["entry"]["fact"].is_object());
+    }
+    let csv = desk.says(0, &["audit", "export", "--format", "csv", "--from", "2020-01-01"]);
+    let rows: Vec<&str> = csv.lines().collect();
+    assert_eq!(rows.len(), 4);
+    assert!(rows[0].starts_with("entry,utc,"));
+    assert!(
+        rows[2].contains("\"frozen by uid 0: an auditor, \"\"looking\"\"\"")
+            || !nix::unistd::geteuid().is_root()
+    );
+    desk.says(2, &["audit", "export", "--from", "yesterday"]);
+}
+
+/// The shipped script, which shares no code with nicmend, checks a proof with only the public key.
+fn proves(desk: &Desk, key: &str) {
+    let proof = desk.state.0.with_extension("tlog-proof");
+    let path = proof.to_str().unwrap();
+    desk.says(0, &["audit", "prove", "1", "-o", path]);
+    desk.says(2, &["audit", "prove", "99"]);
+    if !tests::programs_or_skip(TEST, &["python3"]) {
+        return;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verify.py");
+    let checks = |key: &str, path: &str| {
+        let output = Command::new("python3").args([script, path, key]).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (exit, said) = checks(key, path);
+    assert_eq!(exit, Some(0), "{said}");
+    assert!(said.contains("looking"), "{said}");
+    let good = fs::read_to_string(&proof).unwrap();
+    let lines: Vec<&str> = good.lines().collect();
+    let mut refused = 0;
+    for (nth, line) in lines.iter().enumerate().filter(|(_, line)| line.len() > 1) {
+        // One letter of each line, in turn.
+        let at = line.char_indices().nth(line.chars().count() / 2).unwrap().0;
+        let other = if line[at..].starts_with('A') { "B" } else { "A" };
+        let length = line[at..].chars().next().unwrap().len_utf8();
+        let bad = format!("{}{other}{}", &line[..at], &line[at + length..]);
+        let mut changed: Vec<&str> = lines.clone();
+        changed[nth] = &bad;
+        fs::write(&proof, changed.join("\n") + "\n").unwrap();
+        let (exit, said) = checks(key, path);
+        assert_eq!(exit, Some(1), "line {nth}: {bad}\n{said}");
+        refused += 1;
+    }
+    assert!(refused >= 7, "{refused} lines");
+    fs::write(&proof, &good).unwrap();
+    let other = crate::logs::own_key(key.split('+').next().unwrap()).verifier().to_string();
+    assert_eq!(checks(&other, path).0, Some(1));
+    fs::remove_file(proof).unwrap();
+}
+
+fn rotates(desk: &Desk, key: &str) {
+    let rotated = desk.json(0, &["audit", "rotate-key", "--why", "a year has passed"]);
+    assert_ne!(rotated["key"], key);
+    let whole = desk.json(0, &["audit", "verify", "--key", key]);
+    assert_eq!((&whole["whole"], &whole["keys"][1]), (&true.into(), &rotated["key"]));
+    // The old key vouches for nothing after the hand-over.
+    desk.says(0, &["thaw"]);
+    assert_eq!(desk.json(0, &["audit", "verify"])["whole"], true);
+}
+
+/// What is secret is nowhere but in its file: not in the log, not in any output, not in a core dump.
+#[test]
+fn the_private_key_is_nowhere_else() {
+    let Some(desk) = Desk::new() else { return };
+    desk.says(0, &["freeze"]);
+    let secret = fs::read_to_string(desk.state.0.join("keys/log.key")).unwrap();
+    let secret = secret.trim().rsplit('+').next().unwrap().to_owned();
+    assert!(secret.len() > 40);
+    for path in files(&desk.state.0).iter().filter(|path| !path.ends_with("keys/log.key")) {
+        let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+        assert!(!text.contains(&secret), "{}", path.display());
+    }
+    // A key that is damaged, or that others may read, is refused without being repeated.
+    let path = desk.state.0.join("keys/log.key");
+    fs::write(&path, format!("PRIVATE+KEY+x+00000000+{secret}\n")).unwrap();
+    for arguments in [&["thaw"][..], &["audit", "verify"], &["audit", "rotate-key"]] {
+        for json in [&[][..], &["--json"]] {
+            let output = desk.run(&[arguments, json].concat());
+            let said = [output.stdout, output.stderr].concat();
+            assert!(!String::from_utf8_lossy(&said).contains(&secret), "{arguments:?}");
+        }
+    }
+    let disk = crate::logs::log(3, 3);
+    let _writer = disk.writer();
+    assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false), "a writer could be dumped");
+}

@@ -70,6 +70,11 @@ fn the_probe_follows_a_delay_of_netem() {
     case("known-delay");
 }
 
+#[test]
+fn nicsim_has_the_features_and_faults_it_claims() {
+    case("nicsim-by-hand");
+}
+
 /// A case without a test here would run by hand only, and nobody would know.
 #[test]
 fn every_case_has_a_test() {

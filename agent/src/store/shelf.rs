@@ -98,10 +98,11 @@ impl Shelf {
         Ok(listed)
     }
 
-    /// A file, from the first place that has it; `None` where none has.
+    /// A file, from the first place that has it; `None` where none has. A link is not followed: it is no
+    /// file of the log.
     pub fn read(&self, part: Part, bytes_max: u64) -> Result<Option<Vec<u8>>> {
-        for place in &self.places {
-            if let Some(bytes) = file::read(&place.join(part.name()), bytes_max)? {
+        for nth in 0..self.places.len() {
+            if let Some(bytes) = self.read_at(nth, part, bytes_max)? {
                 return Ok(Some(bytes));
             }
         }
@@ -110,9 +111,11 @@ impl Shelf {
 
     /// The same file of one place.
     pub fn read_at(&self, nth: usize, part: Part, bytes_max: u64) -> Result<Option<Vec<u8>>> {
-        match self.places.get(nth) {
-            Some(place) => file::read(&place.join(part.name()), bytes_max),
-            None => Ok(None),
+        let Some(place) = self.places.get(nth) else { return Ok(None) };
+        let path = place.join(part.name());
+        match path.symlink_metadata() {
+            Ok(metadata) if !metadata.is_file() => Ok(None),
+            Ok(_) | Err(_) => file::read(&path, bytes_max),
         }
     }
 }

@@ -10,8 +10,10 @@ use crate::host::{Bearings, Clock};
 
 /// A state read this long ago is still told.
 const AGE_NS_MAX: u64 = 1_000_000_000;
-/// Who disciplines the clock is looked up this often: it means a walk over /proc.
-const PROGRAMS_NS: u64 = 60_000_000_000;
+/// Who disciplines the clock is looked up this often: it means a walk over /proc, once in most runs.
+const PROGRAMS_NS: u64 = 600_000_000_000;
+/// A chronyd that did not answer is left alone for so long.
+const SILENCE_NS: u64 = 60_000_000_000;
 /// Processes looked at in one walk.
 const PROCESSES_MAX: usize = 1 << 16;
 /// Programs that are known to discipline clocks, as their `comm` (at most 15 characters).
@@ -86,7 +88,7 @@ impl Watch {
         }
         let answer = chrony::tracking();
         if answer.is_none() {
-            self.silent_until = now_ns + PROGRAMS_NS;
+            self.silent_until = now_ns + SILENCE_NS;
         }
         answer
     }

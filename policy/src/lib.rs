@@ -6,9 +6,12 @@
 //! - [`config`]: what a site says of itself: its venues, its people and their roles
 //! - [`request`], [`set`], [`decide`], [`ways`]: who asks for what and when; the policies; what they say to it;
 //!   what would satisfy them
+//! - [`calendar`]: when it does what, as data
+//! - [`sshsig`]: OpenSSH signatures and whose they are
 //!
 //! A rule that refuses says three things once: which rule, why, and what would satisfy it.
 
+pub mod calendar;
 mod cedar;
 pub mod config;
 pub mod control;
@@ -17,6 +20,7 @@ pub mod management;
 pub mod phase;
 pub mod request;
 pub mod set;
+pub mod sshsig;
 pub mod sysctl;
 pub mod ways;
 

@@ -4,6 +4,7 @@
 mod abort;
 mod after;
 mod apply;
+mod approve;
 mod audit;
 mod burden;
 mod campaign;
@@ -18,6 +19,7 @@ mod plan;
 mod playbook;
 pub mod probe;
 pub mod reflect;
+mod registry;
 mod runs;
 mod signals;
 mod try_out;
@@ -91,6 +93,8 @@ enum Command {
     Plan(plan::Args),
     /// Apply a playbook: baseline, stage by stage apply and verify, then commit or revert
     Apply(apply::Args),
+    /// A second person's approval of a plan: an OpenSSH signature over its digest and an expiry
+    Approve(approve::Args),
     /// The runs so far, newest first, or one run
     Runs(runs::Args),
     /// One run as a self-contained page: distributions, timeline, verdicts
@@ -162,6 +166,7 @@ fn run(cli: &Cli) -> Done {
         Command::Playbook(command) => playbook::run(common, command),
         Command::Plan(args) => plan::run(common, args),
         Command::Apply(args) => apply::run(common, args),
+        Command::Approve(args) => approve::run(common, args),
         Command::Runs(args) => runs::run(common, args),
         Command::Report(args) => runs::report(common, args),
         Command::Abort(args) => abort::run(common, args),

@@ -15,6 +15,7 @@ pub mod run;
 pub mod verdict;
 
 // parts
+pub mod approvals;
 pub mod guard;
 pub mod inventory;
 pub mod measure;

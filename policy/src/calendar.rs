@@ -106,6 +106,8 @@ pub struct Calendar {
     days: BTreeMap<Date, Option<usize>>,
     /// How far the longest schedule reaches into the next day.
     spill: i64,
+    /// Whether a day's schedule is all that can bear on it.
+    days_apart: bool,
 }
 
 /// A phase within a day.
@@ -147,7 +149,10 @@ impl Calendar {
             return Phase::Unknown;
         }
         let mut phase = Phase::Closed;
-        for day in [date.yesterday().ok(), Some(date), date.tomorrow().ok()].into_iter().flatten() {
+        let neighbours = if self.days_apart { None } else { Some(date) };
+        let before = neighbours.and_then(|date| date.yesterday().ok());
+        let after = neighbours.and_then(|date| date.tomorrow().ok());
+        for day in [before, Some(date), after].into_iter().flatten() {
             if !self.covered(day) {
                 // What began on a day that is not covered may still last.
                 let morning =

@@ -8,9 +8,11 @@
 //!   what would satisfy them
 //! - [`calendar`]: when it does what, as data
 //! - [`sshsig`]: OpenSSH signatures and whose they are
+//! - [`approval`]: a person's signature over a plan and an expiry
 //!
 //! A rule that refuses says three things once: which rule, why, and what would satisfy it.
 
+pub mod approval;
 pub mod calendar;
 mod cedar;
 pub mod config;

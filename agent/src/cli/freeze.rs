@@ -43,7 +43,7 @@ pub(super) fn thaw(common: &Common) -> Done {
 }
 
 /// The log has one writer. While a run holds it, the mark itself is the record.
-fn log(common: &Common, fact: Fact) -> Result<(), crate::runs::Declined> {
+pub(super) fn log(common: &Common, fact: Fact) -> Result<(), crate::runs::Declined> {
     let disk = match common.open_to_write() {
         Ok(disk) => disk,
         Err(fault) if fault.kind == Kind::Busy => {

@@ -94,8 +94,8 @@ fn document(prepared: &Prepared) -> serde_json::Value {
     })
 }
 
-fn print(prepared: &Prepared) {
-    let plan = &prepared.plan;
+/// What the plan does and how it goes back: what an approver sees, too.
+pub(super) fn in_words(plan: &Plan) {
     out::line(&format!(
         "plan      {} {} on {} ({}, {})",
         plan.playbook.name, plan.playbook.version, plan.nic_name, plan.driver, plan.nic
@@ -121,6 +121,11 @@ fn print(prepared: &Prepared) {
         out::line("\nrevert, in this order");
         plan.revert.iter().for_each(print_step);
     }
+}
+
+fn print(prepared: &Prepared) {
+    let plan = &prepared.plan;
+    in_words(plan);
     section("mind", prepared.facts.warnings.iter().cloned());
     section("after the commit", plan.playbook.probation.as_ref().map(watched_on).into_iter());
     section("not in this version", not_yet(plan));

@@ -84,8 +84,10 @@ fn calendar(venue: &str, document: &Node, findings: &mut Findings) -> Option<Cal
             format!("the first week is from {} on; {} is covered", weeks[0].from, covers.0);
         findings.wrong(fields.mark_of("weeks"), message);
     }
-    let ends = schedules.iter().flatten().map(|span| span.to.seconds - DAY_SECONDS);
+    let spans = || schedules.iter().flatten();
+    let ends = spans().map(|span| span.to.seconds - DAY_SECONDS);
     let spill = ends.max().unwrap_or(0).max(0);
+    let in_utc = spans().any(|span| Reckoned::Utc == span.from.of.max(span.to.of));
     let (zone_name, zone) = zone?;
     Some(Calendar {
         venue: venue.to_owned(),
@@ -98,6 +100,7 @@ fn calendar(venue: &str, document: &Node, findings: &mut Findings) -> Option<Cal
         weeks,
         days,
         spill,
+        days_apart: spill == 0 && !in_utc,
     })
 }
 

@@ -1,0 +1,122 @@
+//! Approvals on this host: where they lie, which are used up, which count for a plan now.
+//!
+//! `STATE/approvals/<plan>/<person>.txt` is the text that was signed, `<person>.sig` beside it the signature
+//! as ssh-keygen writes it. One person has one approval of a plan: a later one takes the place of the
+//! earlier. The text is written first: without its signature it is nothing.
+
+use std::collections::BTreeSet;
+
+use policy::{
+    approval::{self, Filed, Scope, Tally, Wanted},
+    sshsig::{People, Revoked},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    fault::{Fault, Kind, Result},
+    log::{Entry, Fact, fact::portions},
+    plan::HostId,
+    store::Store,
+};
+
+/// Whose signatures count here: `CONFIG/allowed_signers` without `CONFIG/revoked_keys`.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    pub people: People,
+    pub revoked: Revoked,
+}
+
+/// An approval that was used up for a run, as the log keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    pub approver: String,
+    /// The digest of the text that was signed.
+    pub id: String,
+    pub key: String,
+    pub expires: String,
+    /// What was signed, and the signature: `ssh-keygen -Y verify` needs nothing else.
+    pub text: String,
+    pub signature: String,
+}
+
+/// The names of one person's approval of a plan in the store: the text, and its signature.
+///
+/// # Errors
+/// A digest that is none.
+pub fn names(plan: &str, person: &str) -> Result<(String, String)> {
+    let hex = plan.trim_start_matches("sha256:");
+    if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let act = format!("file an approval of `{plan}`");
+        return Err(Fault::new(Kind::Invalid, act, "not a plan's digest"));
+    }
+    let stem = format!("approvals/{hex}/{person}");
+    Ok((format!("{stem}.txt"), format!("{stem}.sig")))
+}
+
+/// Whom a plan for this host is approved for: the machine, not the name that may be given to another.
+pub fn scope(host: &HostId) -> Scope {
+    // A host without a machine id is told by its name; the plan's digest binds it all the same.
+    let id = if host.machine.is_empty() { &host.name } else { &host.machine };
+    Scope::Host(id.clone())
+}
+
+/// Every approval of this plan that somebody in the registry has filed, held against what is known now.
+pub fn tally(
+    store: &dyn Store,
+    registry: &Registry,
+    plan: &str,
+    host: &HostId,
+    requester: Option<&str>,
+    at: jiff::Timestamp,
+) -> Result<(Vec<String>, Tally)> {
+    let mut people = BTreeSet::new();
+    people.extend(registry.people.signers().iter().map(|signer| signer.who.clone()));
+    let (mut filed, mut of) = (Vec::new(), Vec::new());
+    for person in people {
+        let (text, signature) = names(plan, &person)?;
+        let (text, signature) = (store.get(&text)?, store.get(&signature)?);
+        if let (Some(text), Some(signature)) = (text, signature) {
+            filed.push(Filed { text, signature });
+            of.push(person);
+        }
+    }
+    let (scope, used) = (scope(host), used(store)?);
+    let wanted = Wanted { plan, scope: &scope, requester, used: &used, at };
+    let tally = approval::tally(&filed, &wanted, &registry.people, &registry.revoked);
+    Ok((of, tally))
+}
+
+/// The ids of all approvals that this host's log says were used.
+pub fn used(store: &dyn Store) -> Result<BTreeSet<String>> {
+    let mut ids = BTreeSet::new();
+    for (seq, bytes) in (0..).zip(store.entries()?) {
+        let Fact::ApprovalsUsed { approvals, .. } = Entry::decode(&bytes, seq)?.fact else {
+            continue;
+        };
+        for approval in approvals {
+            let used: Used = serde_json::from_value(approval).map_err(|error| {
+                let act = format!("read the approvals used in log entry {seq}");
+                Fault::new(Kind::Malformed, act, error.to_string())
+            })?;
+            ids.insert(used.id);
+        }
+    }
+    Ok(ids)
+}
+
+/// What the log says of the approvals that a run begins on. To be durable before its first write.
+pub fn used_up(plan: &str, tally: &Tally) -> Vec<Fact> {
+    let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let used = tally.counted.values().map(|approval| Used {
+        approver: approval.approver.clone(),
+        id: approval.id.clone(),
+        key: approval.key.clone(),
+        expires: approval.expires.to_string(),
+        text: words(&approval.filed.text),
+        signature: words(&approval.filed.signature),
+    });
+    // Strings: they always serialize.
+    let used = used.filter_map(|used| serde_json::to_value(used).ok()).collect();
+    let fact = |approvals| Fact::ApprovalsUsed { plan: plan.to_owned(), approvals };
+    portions(used).into_iter().map(fact).collect()
+}

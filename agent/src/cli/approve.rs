@@ -1,0 +1,352 @@
+//! `approve`: a person's signature over a plan's digest and an expiry.
+//!
+//! ssh-keygen makes the signature, with a key file or through ssh-agent: it asks for passphrases and touches
+//! as people know it, and no private key ever comes into this process.
+
+use std::{
+    io::{IsTerminal, Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use policy::{
+    approval::{self, Approval, Filed, LIFE, LIFE_MAX, NAMESPACE, Statement, Wanted},
+    sshsig::PublicKey,
+};
+
+use super::{Common, Done, freeze, out, place, plan, registry};
+use crate::{
+    approvals::{self, Registry},
+    host::Host,
+    log::{Fact, office::Request},
+    plan::Plan,
+    runs::{Declined, Exit},
+    store::disk::Disk,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The digest that `nicmend plan` printed.
+    #[arg(value_name = "PLAN-DIGEST")]
+    pub digest: String,
+    /// A private key, or the public key (.pub) of one that ssh-agent holds.
+    #[arg(long, value_name = "KEY", required_unless_present_any = ["statement", "list"])]
+    pub key: Option<PathBuf>,
+    /// Who signs, by the name in allowed_signers; found by the key unless given.
+    #[arg(long = "as", value_name = "NAME", requires = "key")]
+    pub name: Option<String>,
+    /// How long the approval holds, at most 7d.
+    #[arg(long, value_name = "DURATION", value_parser = super::apply::duration, requires = "key")]
+    pub expires: Option<Duration>,
+    /// The plan in a file (`nicmend plan --json`), where it is not stored here.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Write text and signature to this directory instead, to be filed on the plan's host.
+    #[arg(long, value_name = "DIR", requires = "key")]
+    pub to: Option<PathBuf>,
+    /// File an approval that was signed elsewhere: its text, with the signature beside it (.sig).
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub statement: Option<PathBuf>,
+    /// Who has approved so far, and which approvals do not count.
+    #[arg(long, conflicts_with_all = ["key", "statement"])]
+    pub list: bool,
+}
+
+pub(super) fn run(common: &Common, args: &Args) -> Done {
+    let (digest, plan) = match &args.plan {
+        None => plan::stored(common, &args.digest)?,
+        Some(file) => given(file, &args.digest)?,
+    };
+    let registry = registry::load(common)?;
+    let at = now()?;
+    let filed = match (&args.key, &args.statement) {
+        (None, None) => return list(common, &registry, &digest, &plan, at),
+        (None, Some(file)) => signed_elsewhere(file)?,
+        (Some(key), _) => sign(common, args, key, &registry, &digest, &plan, at)?,
+    };
+    let checked = check(&filed, &registry, &digest, &plan, at);
+    let (approval, kept) = match (&args.to, checked) {
+        (Some(dir), checked) => {
+            if let Err(why) = &checked {
+                out::remark(&format!("note      this host would not count it: {why}"));
+            }
+            (of(&filed)?, write(dir, &filed)?)
+        }
+        (None, Err(why)) => {
+            return Err(Declined::new(Exit::Refused, "approval", format!("not filed: {why}")));
+        }
+        (None, Ok(approval)) => {
+            requested(common, &digest, &approval)?;
+            let kept = keep(common, &digest, &approval, &filed)?;
+            (approval, kept)
+        }
+    };
+    tell(common, &digest, &approval, &kept, &filed);
+    Ok(Exit::Done)
+}
+
+/// A plan that somebody brought; it has to be the one that is named.
+fn given(file: &Path, wanted: &str) -> Result<(String, Plan), Declined> {
+    let wrong = |why: String| {
+        Declined::new(Exit::Wrong, "plan", format!("read plan {}: {why}", file.display()))
+    };
+    const PLAN_BYTES_MAX: u64 = 8 << 20;
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).map_err(|e| wrong(e.to_string()))?;
+    opened.take(PLAN_BYTES_MAX).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+    // `plan --json` prints it with what would refuse it; STATE/plans has it bare.
+    if let Some(inner) = json.get_mut("plan").filter(|inner| inner.is_object()) {
+        json = inner.take();
+    }
+    let plan: Plan = serde_json::from_value(json).map_err(|e| wrong(e.to_string()))?;
+    let digest = plan.digest();
+    if digest.trim_start_matches("sha256:") != wanted.trim_start_matches("sha256:") {
+        return Err(wrong(format!("its digest is {digest}")));
+    }
+    Ok((digest, plan))
+}
+
+fn now() -> Result<Timestamp, Declined> {
+    let now = place::machine()?.now();
+    Timestamp::from_nanosecond(i128::from(now.utc_ns))
+        .map_err(|error| Declined::new(Exit::Failed, "clock", format!("read the clock: {error}")))
+}
+
+/// Shows what is to be signed, and has it signed.
+fn sign(
+    common: &Common,
+    args: &Args,
+    key: &Path,
+    registry: &Registry,
+    digest: &str,
+    plan: &Plan,
+    at: Timestamp,
+) -> Result<Filed, Declined> {
+    let wrong = |why: String| Declined::new(Exit::Wrong, "approval", why);
+    let life = args.expires.unwrap_or(LIFE);
+    if life.is_zero() || life > LIFE_MAX {
+        let days = LIFE_MAX.as_secs() / 86_400;
+        return Err(wrong(format!("--expires: above 0s, at most {days}d")));
+    }
+    let approver = match &args.name {
+        Some(name) => name.clone(),
+        None => name_of(key, registry).map_err(wrong)?,
+    };
+    let expires = at.as_second().saturating_add(i64::try_from(life.as_secs()).unwrap_or(0));
+    let expires = Timestamp::from_second(expires).map_err(|error| wrong(error.to_string()))?;
+    let scope = approvals::scope(&plan.host);
+    let statement = Statement { plan: digest.to_owned(), scope, approver, expires };
+    let text = statement.text();
+    if Statement::parse(text.as_bytes()).as_ref() != Ok(&statement) {
+        return Err(wrong(format!("`{}` cannot be a person's name", statement.approver)));
+    }
+    if !common.json {
+        plan::in_words(plan);
+    }
+    out::remark(&format!("\nto be signed by {}, with {}:\n", statement.approver, key.display()));
+    text.lines().for_each(|line| out::remark(&format!("  {line}")));
+    out::remark("");
+    if std::io::stdin().is_terminal() && !common.json && !confirmed() {
+        return Err(Declined::new(Exit::Failed, "approval", "not signed"));
+    }
+    let signature = ssh_keygen(key, text.as_bytes())?;
+    Ok(Filed { text: text.into_bytes(), signature })
+}
+
+fn confirmed() -> bool {
+    let _ = write!(std::io::stderr(), "Sign this? [y/N] ");
+    let mut answer = String::new();
+    // A line at a terminal is bounded by the terminal itself.
+    let read = std::io::stdin().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Whose key this is, by its public half.
+fn name_of(key: &Path, registry: &Registry) -> Result<String, String> {
+    const PUBLIC_BYTES_MAX: u64 = 16 * 1024;
+    let public = match key.extension().is_some_and(|ending| ending == "pub") {
+        true => key.to_owned(),
+        false => PathBuf::from(format!("{}.pub", key.display())),
+    };
+    let named = "name yourself with --as NAME";
+    let mut text = String::new();
+    std::fs::File::open(&public)
+        .and_then(|file| file.take(PUBLIC_BYTES_MAX).read_to_string(&mut text))
+        .map_err(|error| format!("read {}: {error}; {named}", public.display()))?;
+    let mut words = text.split_whitespace();
+    let (kind, base64) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let key = PublicKey::from_words(kind, base64)
+        .map_err(|error| format!("read {}: {error}", public.display()))?;
+    match registry.people.by_key(&key) {
+        Some(signer) => Ok(signer.who.clone()),
+        None => Err(format!("{} is nobody's in allowed_signers; {named}", key.fingerprint())),
+    }
+}
+
+/// Passphrases, PINs and touches are between ssh-keygen and the person.
+fn ssh_keygen(key: &Path, text: &[u8]) -> Result<Vec<u8>, Declined> {
+    let failed = |why: String| {
+        Declined::new(Exit::Failed, "approval", format!("sign with {}: {why}", key.display()))
+    };
+    let mut child = Command::new("ssh-keygen")
+        .args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"])
+        .arg(key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(format!("run ssh-keygen: {error}")))?;
+    // A few hundred bytes: they fit the pipe whatever the child does.
+    let fed = child.stdin.take().map(|mut pipe| pipe.write_all(text));
+    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(format!("ssh-keygen: {}", output.status)));
+    }
+    if let Some(Err(error)) = fed {
+        return Err(failed(error.to_string()));
+    }
+    Ok(output.stdout)
+}
+
+fn signed_elsewhere(file: &Path) -> Result<Filed, Declined> {
+    const FILE_BYTES_MAX: u64 = 64 * 1024;
+    let read = |path: &Path| {
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path)?;
+        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let wrong = |path: &Path, error: std::io::Error| {
+        Declined::new(Exit::Wrong, "approval", format!("read {}: {error}", path.display()))
+    };
+    let text = read(file).map_err(|error| wrong(file, error))?;
+    // As ssh-keygen names it, or as it lies beside the text in STATE/approvals.
+    let beside = file.with_extension("sig");
+    let signature = read(&PathBuf::from(format!("{}.sig", file.display())));
+    let signature = signature.or_else(|_| read(&beside)).map_err(|error| wrong(&beside, error))?;
+    Ok(Filed { text, signature })
+}
+
+fn check(
+    filed: &Filed,
+    registry: &Registry,
+    digest: &str,
+    plan: &Plan,
+    at: Timestamp,
+) -> Result<Approval, approval::Void> {
+    let (scope, used) = (approvals::scope(&plan.host), Default::default());
+    let wanted = Wanted { plan: digest, scope: &scope, requester: None, used: &used, at };
+    approval::check(filed, &wanted, &registry.people, &registry.revoked)
+}
+
+/// What the statement says of itself, where nobody here can vouch for it.
+fn of(filed: &Filed) -> Result<Approval, Declined> {
+    let statement = Statement::parse(&filed.text)
+        .map_err(|void| Declined::new(Exit::Wrong, "approval", void.to_string()))?;
+    let id = statement.id();
+    let Statement { approver, expires, .. } = statement;
+    Ok(Approval { approver, id, key: String::new(), expires, filed: filed.clone() })
+}
+
+/// That somebody approves is a fact of its own; when a run uses it up, the log has its text and signature.
+fn requested(common: &Common, digest: &str, approval: &Approval) -> Result<(), Declined> {
+    let details = [
+        ("approver", approval.approver.clone()),
+        ("id", approval.id.clone()),
+        ("key", approval.key.clone()),
+        ("expires", approval.expires.to_string()),
+    ];
+    let request = Request {
+        action: "approve".to_owned(),
+        on: digest.to_owned(),
+        overrides: Vec::new(),
+        details: details.map(|(name, value)| (name.to_owned(), value.into())).into(),
+    };
+    freeze::log(common, Fact::Requested(request))
+}
+
+/// The two files' paths.
+type Kept = (PathBuf, PathBuf);
+
+fn keep(
+    common: &Common,
+    digest: &str,
+    approval: &Approval,
+    filed: &Filed,
+) -> Result<Kept, Declined> {
+    let (text, signature) = approvals::names(digest, &approval.approver)?;
+    Disk::mark(&common.state_dir, &text, Some(&filed.text))?;
+    Disk::mark(&common.state_dir, &signature, Some(&filed.signature))?;
+    Ok((common.state_dir.join(text), common.state_dir.join(signature)))
+}
+
+fn write(dir: &Path, filed: &Filed) -> Result<Kept, Declined> {
+    let approver = of(filed)?.approver;
+    let (text, signature) =
+        (dir.join(format!("{approver}.txt")), dir.join(format!("{approver}.txt.sig")));
+    let failed = |error: std::io::Error| {
+        let why = format!("write the approval to {}: {error}", dir.display());
+        Declined::new(Exit::Failed, "approval", why)
+    };
+    std::fs::write(&text, &filed.text).map_err(failed)?;
+    std::fs::write(&signature, &filed.signature).map_err(failed)?;
+    Ok((text, signature))
+}
+
+fn tell(common: &Common, digest: &str, approval: &Approval, kept: &Kept, filed: &Filed) {
+    let (text, signature) = kept;
+    let verify = format!(
+        "ssh-keygen -Y verify -f {} -I {} -n {NAMESPACE} -s {} < {}",
+        registry::signers(common).display(),
+        approval.approver,
+        signature.display(),
+        text.display()
+    );
+    if common.json {
+        out::json(&serde_json::json!({
+            "plan": digest,
+            "approver": approval.approver,
+            "id": approval.id,
+            "expires": approval.expires.to_string(),
+            "text": String::from_utf8_lossy(&filed.text),
+            "files": [text, signature],
+            "verify": verify,
+        }));
+        return;
+    }
+    out::line(&format!("approved  {digest}"));
+    out::line(&format!("by        {}, until {}", approval.approver, approval.expires));
+    out::line(&format!("verify    {verify}"));
+}
+
+fn list(common: &Common, registry: &Registry, digest: &str, plan: &Plan, at: Timestamp) -> Done {
+    let disk = place::reader(common)?;
+    let (of, tally) = approvals::tally(&disk, registry, digest, &plan.host, None, at)?;
+    let void = tally.void.iter().map(|(index, void)| (&of[*index], void.to_string()));
+    if common.json {
+        let counted = tally.counted.values().map(|approval| {
+            let Approval { approver, id, key, expires, filed: _ } = approval;
+            let expires = expires.to_string();
+            serde_json::json!({"approver": approver, "id": id, "key": key, "expires": expires})
+        });
+        let void = void.map(|(who, why)| serde_json::json!({"approver": who, "why": why}));
+        out::json(&serde_json::json!({
+            "plan": digest,
+            "approvals": counted.collect::<Vec<_>>(),
+            "void": void.collect::<Vec<_>>(),
+        }));
+        return Ok(Exit::Done);
+    }
+    out::line(&format!("plan      {digest}"));
+    for approval in tally.counted.values() {
+        out::line(&format!("approved  by {}, until {}", approval.approver, approval.expires));
+    }
+    void.for_each(|(who, why)| out::line(&format!("void      {who}'s: {why}")));
+    if of.is_empty() {
+        out::line("nobody has approved it");
+    }
+    Ok(Exit::Done)
+}

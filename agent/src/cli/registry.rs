@@ -1,0 +1,68 @@
+//! `CONFIG/allowed_signers` and `CONFIG/revoked_keys`: whose signatures count.
+
+use std::{
+    io::Read,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use policy::sshsig::{FILE_BYTES_MAX, People, Problem, Revoked};
+
+use super::{Common, out};
+use crate::{
+    approvals::Registry,
+    runs::{Declined, Exit},
+};
+
+pub(super) fn signers(common: &Common) -> PathBuf {
+    common.config_dir.join("allowed_signers")
+}
+
+/// The registry of people. Nobody is known where there is no file; a file with a doubt is an error, and
+/// so is one that others than its owner may write.
+pub(super) fn load(common: &Common) -> Result<Registry, Declined> {
+    let (people, revoked) = (signers(common), common.config_dir.join("revoked_keys"));
+    let people = match read(&people)? {
+        None => People::default(),
+        Some(text) => People::parse(&text).map_err(|problems| told(&people, &problems))?,
+    };
+    let revoked = match read(&revoked)? {
+        None => Revoked::default(),
+        Some(text) => Revoked::parse(&text).map_err(|problems| told(&revoked, &problems))?,
+    };
+    Ok(Registry { people, revoked })
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Declined> {
+    let failed = |why: String| {
+        let why = format!("read {}: {why}", path.display());
+        Declined::new(Exit::Failed, "registry", why)
+    };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    let mode = file.metadata().map_err(|error| failed(error.to_string()))?.mode();
+    if mode & 0o022 != 0 {
+        let why =
+            format!("others than its owner may write it (mode {:o}); chmod go-w", mode & 0o777);
+        return Err(failed(why));
+    }
+    let mut text = Vec::new();
+    // One byte more than is taken, so that a larger file is seen to be one.
+    file.take(FILE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| failed(error.to_string()))?;
+    Ok(Some(text))
+}
+
+fn told(path: &Path, problems: &[Problem]) -> Declined {
+    for problem in problems {
+        out::remark(&format!("error: {}:{problem}", path.display()));
+    }
+    let count = problems.len();
+    let plural = if count == 1 { "error" } else { "errors" };
+    let why = format!("{}: {count} {plural}; nobody's signature counts", path.display());
+    Declined::new(Exit::Failed, "registry", why)
+}

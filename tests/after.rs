@@ -115,6 +115,7 @@ impl Place {
             allow_management: false,
             force: false,
             session: None,
+            hazards: Default::default(),
         };
         place
             .at_desk(|desk| runs::apply(desk, &request, Meters::alone(&mut meter)).map(drop))

@@ -280,6 +280,7 @@ fn plans_and_reverts_are_as_written() {
             allow_management: false,
             force: false,
             session: None,
+            hazards: Default::default(),
         };
         let prepared = agent::runs::prepare(&sim, &request)
             .unwrap_or_else(|declined| panic!("{}: {declined}", case.name));

@@ -8,6 +8,7 @@ mod approve;
 mod audit;
 mod burden;
 mod campaign;
+mod catalog;
 mod demo;
 mod freeze;
 pub mod inventory;
@@ -22,6 +23,7 @@ pub mod reflect;
 mod registry;
 mod runs;
 mod signals;
+mod site;
 mod try_out;
 mod watch;
 
@@ -86,6 +88,9 @@ impl Common {
 enum Command {
     /// The host's NICs: identity, firmware, driver, kernel, every setting with its value
     Inventory(inventory::Args),
+    /// The NICs against the firmware catalog: golden, drifted, blocked, unknown; hazards of our own acts
+    #[command(subcommand)]
+    Catalog(catalog::Command),
     /// List, show, check and try playbooks
     #[command(subcommand)]
     Playbook(playbook::Command),
@@ -163,6 +168,7 @@ fn run(cli: &Cli) -> Done {
     let common = &cli.common;
     match &cli.command {
         Command::Inventory(args) => inventory::run(common, args),
+        Command::Catalog(command) => catalog::run(common, command),
         Command::Playbook(command) => playbook::run(common, command),
         Command::Plan(args) => plan::run(common, args),
         Command::Apply(args) => apply::run(common, args),

@@ -16,6 +16,7 @@ mod machine;
 mod management;
 mod pci;
 mod queue;
+pub mod subject;
 mod survey;
 
 use std::collections::BTreeMap;

@@ -22,7 +22,10 @@ use crate::{
         sim::{Blow, Crash, Injection, Machine, Moment, Sim, SimMeter},
     },
     log::{History, RunRecord, RunState},
-    runs::{self, Apply, Declined, Desk, Meters, Outcome},
+    runs::{
+        self, Apply, Declined, Desk, Meters, Outcome,
+        hazards::{Overrides, Terms},
+    },
     store::{Store, sim::SimStore},
 };
 
@@ -140,6 +143,7 @@ impl Stage {
             allow_management: false,
             force: false,
             session: None,
+            hazards: Terms { overrides: Overrides::All, ..Terms::default() },
         };
         at_desk(sim, store, tell, |desk| {
             match runs::apply(desk, &request, Meters::alone(&mut meter))? {

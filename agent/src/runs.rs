@@ -5,7 +5,9 @@
 mod begin;
 mod control;
 mod finish;
+pub mod hazards;
 
+use firmware_catalog::{Catalog, Subject, scheme::SchemeError};
 use playbooks::Playbook;
 use serde::Serialize;
 
@@ -13,7 +15,7 @@ use crate::{
     engine::{self, Telling},
     fault::{Fault, Result},
     host::Host,
-    inventory::NicFacts,
+    inventory::{NicFacts, subject},
     log::{Entry, Fact, History, RunRecord, RunState, Who},
     plan::Plan,
     run::End,
@@ -144,15 +146,21 @@ pub fn exit_of(record: &RunRecord) -> Exit {
 }
 
 /// Whether a playbook is meant for this NIC; in words where it is not, or where nobody knows.
-pub fn applies(playbook: &Playbook, nic: &NicFacts) -> Result<(), String> {
+pub fn applies(catalog: &Catalog, playbook: &Playbook, nic: &NicFacts) -> Result<(), String> {
     use playbooks::applies::{Match, driver_matches, kernel_matches, model_matches};
     let asked = &playbook.applies_to;
-    let base = Some(nic.kernel_base.as_str()).filter(|base| *base != "unknown");
+    let subject = subject::subject(nic);
     let answers = [
         driver_matches(&asked.driver, &nic.driver),
-        model_matches(&asked.model, nic.model.as_deref()),
-        asked.kernel.as_deref().map_or(Match::Yes, |range| kernel_matches(range, base)),
-        asked.firmware.as_deref().map_or(Match::Yes, |range| firmware_matches(range, nic)),
+        model_matches(&asked.model, catalog.model_name(&subject)),
+        asked
+            .kernel
+            .as_deref()
+            .map_or(Match::Yes, |range| kernel_matches(range, subject.kernel_base.as_deref())),
+        asked
+            .firmware
+            .as_deref()
+            .map_or(Match::Yes, |range| firmware_matches(catalog, range, &subject)),
     ];
     answers.into_iter().try_for_each(|answer| match answer {
         Match::Yes => Ok(()),
@@ -160,21 +168,36 @@ pub fn applies(playbook: &Playbook, nic: &NicFacts) -> Result<(), String> {
     })
 }
 
-/// mlx5 numbers its firmware `22.43.3608`, so a range can be held against it as numbers. What another
-/// driver's version string means is not known here, and unknown is no match.
-fn firmware_matches(range: &str, nic: &NicFacts) -> playbooks::applies::Match {
-    use playbooks::applies::{Match, kernel_matches};
-    let Some(running) = nic.firmware.running.as_deref() else {
-        return Match::Unknown(format!("{} does not tell its firmware version", nic.name));
+/// A range is held against the running firmware under the model's own scheme. What a version string
+/// means is not known without one, and unknown is no match.
+fn firmware_matches(
+    catalog: &Catalog,
+    range: &str,
+    subject: &Subject,
+) -> playbooks::applies::Match {
+    use playbooks::applies::{Match, firmware_range};
+    let Some(running) = &subject.running else {
+        return Match::Unknown(format!("{} does not tell its firmware version", subject.name));
     };
-    if nic.driver != "mlx5_core" {
-        let why = format!("how {} orders firmware versions ({running}) is not known", nic.driver);
+    let Some(scheme) = catalog.scheme_of(subject) else {
+        let why =
+            format!("how {} orders firmware versions ({running}) is not known", subject.driver);
         return Match::Unknown(why);
-    }
-    let numbers = running.split_whitespace().next().unwrap_or_default();
-    match kernel_matches(range, Some(numbers)) {
-        Match::Yes => Match::Yes,
-        Match::No(_) => Match::No(format!("firmware {running} is not within {range}")),
-        Match::Unknown(_) => Match::Unknown(format!("firmware version {running} is not numbers")),
+    };
+    let Ok(range_read) = firmware_range(range) else {
+        return Match::Unknown(format!("`{range}` is not a firmware range"));
+    };
+    let within = scheme.parse(running).and_then(|version| scheme.within(&range_read, &version));
+    match within {
+        Ok(true) => Match::Yes,
+        Ok(false) => Match::No(format!("firmware {running} is not within {range}")),
+        Err(error @ SchemeError::Branches { .. }) => {
+            Match::No(format!("firmware {running} is not within {range}: {error}"))
+        }
+        Err(
+            error @ (SchemeError::NotAVersion { .. }
+            | SchemeError::Schemes { .. }
+            | SchemeError::Builds { .. }),
+        ) => Match::Unknown(error.to_string()),
     }
 }

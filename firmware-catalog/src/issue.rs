@@ -1,176 +1,218 @@
-//! Known defects of drivers, and the hazards that our own acts meet because of them.
+//! Known defects: which hardware, driver, kernel and firmware have them, and which acts of ours they
+//! forbid.
 
-use std::sync::OnceLock;
+use playbooks::applies::{Range as Versions, glob_matches};
+use serde::Serialize;
 
-use serde::Deserialize;
-
-use crate::kernel::{self, Range, Version};
-
-/// The defect that makes this read unsafe for a NIC of `driver`, if any is known.
-///
-/// `kernel_base` is the upstream version, `None` where it is not known. A read that needs nothing
-/// but itself to hang is refused on an unknown base too. One that hurts only during a reset is
-/// refused on every kernel known to have the defect, since a reset can begin under our hands; on
-/// an unknown base it is refused while a reset is known to go on.
-pub fn read_hazard(
-    driver: &str,
-    kernel_base: Option<&str>,
-    read: Read,
-    device: Device,
-) -> Option<&'static Issue> {
-    let base = kernel_base.and_then(Version::parse);
-    all().iter().find(|issue| {
-        let suspect = match (issue.hazard.device, device) {
-            (Condition::Any, Device::Settled | Device::Resetting)
-            | (Condition::Resetting, Device::Resetting) => true,
-            (Condition::Resetting, Device::Settled) => false,
-        };
-        issue.driver == driver
-            && issue.hazard.read == read
-            && base.map_or(suspect, |base| kernel::affected(&issue.kernels, base))
-    })
-}
-
-/// Every known defect, in the order of the files.
-pub fn all() -> &'static [Issue] {
-    static ALL: OnceLock<Vec<Issue>> = OnceLock::new();
-    // A file that does not parse cannot ship: the tests below read every one.
-    ALL.get_or_init(|| {
-        let files = FILES.iter().filter_map(|text| serde_saphyr::from_str::<File>(text).ok());
-        files.flat_map(|file| file.issues).collect()
-    })
-}
-
-/// What may be read of a NIC that some driver cannot stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Read {
-    /// Interrupt coalescing (`ethtool -c`).
-    Coalesce,
-    /// The RSS indirection table and hash key (`ethtool -x`).
-    Rss,
-    /// Driver statistics (`ethtool -S`).
-    Stats,
-}
-
-/// What we know of the device at the moment of the read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Device {
-    /// No reset is known to go on.
-    Settled,
-    /// A reset goes on: ours, or one that was announced.
-    Resetting,
-}
-
-/// When the defect bites.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Condition {
-    Any,
-    Resetting,
-}
-
-/// What it does to the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Effect {
-    /// The reader never returns, nor does what waits for its locks.
-    Hang,
-    /// The kernel oopses.
-    Crash,
-}
+use crate::{
+    Answer, Origin, Subject,
+    act::Pattern,
+    kernel::{self, Range, Version},
+    scheme::{Scheme, SchemeError},
+    subject::Circumstance,
+};
 
 /// One defect, with its source.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Issue {
     /// `KB-078`: the name that overrides and reports use.
     pub id: String,
-    pub driver: String,
-    /// Which of the driver's hardware; `all` where it is not limited.
+    /// Whose code has it.
+    pub driver: Driver,
+    /// Which hardware, in the source's words.
     pub hardware: String,
+    /// Globs of model names, where the defect is not all the driver's.
+    pub models: Vec<String>,
+    pub kind: Kind,
     pub title: String,
     pub symptom: String,
     pub trigger: String,
     pub remedy: String,
-    pub hazard: Hazard,
-    pub kernels: Vec<Range>,
+    /// The acts of ours that meet it.
+    pub forbids: Vec<Pattern>,
+    /// What else must be so for it to bite.
+    pub when: Option<Circumstance>,
+    pub kernels: Kernels,
+    /// Kernels that it was reported on, by `uname -r`.
+    pub releases: Vec<String>,
+    /// Versions of a driver from outside the kernel's tree.
+    pub driver_versions: Option<Versions>,
+    /// Firmware that has it, by glob of model names; any where empty.
+    pub firmware: Vec<(String, Versions)>,
     pub source: String,
-    /// `high`: the commit, the CVE's text or the vendor's document was read.
-    pub confidence: String,
+    pub confidence: Confidence,
+    pub origin: Origin,
 }
 
-/// The act of ours that meets the defect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Hazard {
-    pub read: Read,
-    pub device: Condition,
-    pub effect: Effect,
+/// Whose code a defect is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Driver {
+    /// The kernel's own: whatever the NIC.
+    Any,
+    Named(String),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    issues: Vec<Issue>,
+/// Which kernels have it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kernels {
+    /// Every version, and every version of the driver from elsewhere: documented behaviour.
+    All,
+    /// Nobody has said.
+    Unknown,
+    Ranges(Vec<Range>),
 }
 
-static FILES: &[&str] = &[include_str!("../issues/ice.yaml"), include_str!("../issues/sfc.yaml")];
+/// What kind of defect it is, in the research's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// What is done to mend a NIC makes it worse: resets, reloads, ring and channel changes.
+    RemediationActionHazard,
+    /// Looking hurts.
+    ObservabilityHazard,
+    DataPathBug,
+    LatencyBug,
+    TimestampBug,
+    KernelBug,
+    HardwareErratum,
+    /// The firmware resets and may not come back.
+    FatalFirmwareReset,
+    KnownFailureMode,
+    VendorKnownIssue,
+    TuningGotcha,
+    ConfigDrift,
+    CounterSemantics,
+    Interop,
+    Compat,
+    LogNoise,
+    OpenBug,
+}
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
+impl Kind {
+    pub const WORDS: [(&'static str, Kind); 17] = [
+        ("remediation-action-hazard", Kind::RemediationActionHazard),
+        ("observability-hazard", Kind::ObservabilityHazard),
+        ("data-path-bug", Kind::DataPathBug),
+        ("latency-bug", Kind::LatencyBug),
+        ("timestamp-bug", Kind::TimestampBug),
+        ("kernel-bug", Kind::KernelBug),
+        ("hardware-erratum", Kind::HardwareErratum),
+        ("fatal-firmware-reset", Kind::FatalFirmwareReset),
+        ("known-failure-mode", Kind::KnownFailureMode),
+        ("vendor-known-issue", Kind::VendorKnownIssue),
+        ("tuning-gotcha", Kind::TuningGotcha),
+        ("config-drift", Kind::ConfigDrift),
+        ("counter-semantics", Kind::CounterSemantics),
+        ("interop", Kind::Interop),
+        ("compat", Kind::Compat),
+        ("log-noise", Kind::LogNoise),
+        ("open-bug", Kind::OpenBug),
+    ];
 
-    use super::*;
+    pub fn name(self) -> &'static str {
+        Kind::WORDS.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
+    }
+}
 
-    #[test]
-    fn every_file_parses_and_every_issue_is_whole() {
-        let mut ids = BTreeSet::new();
-        for text in FILES {
-            for issue in serde_saphyr::from_str::<File>(text).unwrap().issues {
-                assert!(ids.insert(issue.id.clone()), "{} twice", issue.id);
-                assert!(!issue.source.is_empty(), "{} without a source", issue.id);
-                assert!(!issue.kernels.is_empty(), "{} without a range", issue.id);
-                for range in &issue.kernels {
-                    let ends = (Version::parse(&range.introduced), Version::parse(&range.fixed));
-                    let (Some(from), Some(to)) = ends else { panic!("{}: {range:?}", issue.id) };
-                    assert!(from < to, "{}: {range:?}", issue.id);
-                }
-            }
+/// How sure the source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confidence {
+    /// The commit, the CVE's text or the vendor's document was read.
+    High,
+    /// The range is exact, the symptom is inferred from the commit's title.
+    TitleOnly,
+    /// The defect is real, its range is not established.
+    Medium,
+}
+
+impl Confidence {
+    pub const WORDS: [(&'static str, Confidence); 3] = [
+        ("high", Confidence::High),
+        ("title-only", Confidence::TitleOnly),
+        ("medium", Confidence::Medium),
+    ];
+}
+
+impl Issue {
+    /// Whether this NIC has the defect, circumstances aside. `model` is its name in the catalog.
+    pub fn affects(&self, subject: &Subject, model: Option<&str>) -> Answer {
+        let driver = match &self.driver {
+            Driver::Any => Answer::Yes,
+            Driver::Named(driver) => Answer::of(*driver == subject.driver),
+        };
+        if driver == Answer::No {
+            return Answer::No;
         }
-        assert_eq!(ids.len(), all().len());
+        let of_model = match (self.models.is_empty(), model) {
+            (true, _) => Answer::Yes,
+            (false, None) => Answer::Unknown,
+            (false, Some(model)) => {
+                Answer::of(self.models.iter().any(|glob| glob_matches(glob, model)))
+            }
+        };
+        of_model.min(self.in_code_of(subject)).min(self.in_firmware_of(subject, model))
     }
 
-    fn hazard(
-        driver: &str,
-        base: Option<&str>,
-        read: Read,
-        device: Device,
-    ) -> Option<&'static str> {
-        read_hazard(driver, base, read, device).map(|issue| issue.id.as_str())
+    /// Whether the running kernel, or the driver from elsewhere, has the defect.
+    pub fn in_code_of(&self, subject: &Subject) -> Answer {
+        if subject.release.as_ref().is_some_and(|release| self.releases.contains(release)) {
+            return Answer::Yes;
+        }
+        let by_kernel = match &self.kernels {
+            Kernels::All => return Answer::Yes,
+            Kernels::Unknown => Answer::Unknown,
+            Kernels::Ranges(ranges) => {
+                let base = subject.kernel_base.as_deref().and_then(Version::parse);
+                base.map_or(Answer::Unknown, |base| kernel::affected(ranges, base))
+            }
+        };
+        match (&self.driver, subject.in_tree) {
+            (Driver::Any, _) | (Driver::Named(_), Some(true)) => by_kernel,
+            // The kernel's version says nothing of a driver that did not come with it.
+            (Driver::Named(_), Some(false)) => self.in_driver_version(subject),
+            (Driver::Named(_), None) => Answer::Unknown,
+        }
     }
 
-    #[test]
-    fn a_read_that_hangs_is_refused_on_affected_and_unknown_kernels() {
-        let sfc = |base| hazard("sfc", base, Read::Rss, Device::Settled);
-        assert_eq!(sfc(Some("6.17.3")), Some("KB-078"));
-        assert_eq!(sfc(Some("6.18.8")), Some("KB-078"));
-        assert_eq!(sfc(Some("6.18.9")), None);
-        assert_eq!(sfc(Some("6.16")), None);
-        assert_eq!(sfc(None), Some("KB-078"));
-        assert_eq!(sfc(Some("5.14.0-503.el9")), Some("KB-078"));
-        assert_eq!(hazard("ice", None, Read::Rss, Device::Settled), None);
+    fn in_driver_version(&self, subject: &Subject) -> Answer {
+        let version =
+            subject.driver_version.as_deref().map(|text| text.trim_end_matches(['g', 'K']));
+        let version = version.and_then(|text| Scheme::Dotted.parse(text).ok());
+        match (&self.driver_versions, version) {
+            (Some(range), Some(version)) => {
+                Answer::of_known(Scheme::Dotted.within(range, &version).ok())
+            }
+            (None, _) | (_, None) => Answer::Unknown,
+        }
     }
 
-    #[test]
-    fn a_read_that_hurts_during_resets_is_refused_where_that_is_known() {
-        let ice = |base, device| hazard("ice", base, Read::Coalesce, device);
-        assert_eq!(ice(Some("6.1.109"), Device::Settled), Some("KB-029"));
-        assert_eq!(ice(Some("6.1.110"), Device::Settled), None);
-        assert_eq!(ice(Some("6.1.110"), Device::Resetting), None);
-        assert_eq!(ice(None, Device::Settled), None);
-        assert_eq!(ice(None, Device::Resetting), Some("KB-029"));
-        assert_eq!(hazard("sfc", Some("6.4.3"), Read::Stats, Device::Settled), Some("KB-079"));
-        assert_eq!(hazard("sfc", Some("6.4.4"), Read::Stats, Device::Settled), None);
+    fn in_firmware_of(&self, subject: &Subject, model: Option<&str>) -> Answer {
+        if self.firmware.is_empty() {
+            return Answer::Yes;
+        }
+        let range = model.and_then(|model| {
+            self.firmware.iter().find(|(glob, _)| glob_matches(glob, model)).map(|(_, range)| range)
+        });
+        let scheme = Scheme::of_driver(&subject.driver);
+        let (Some(range), Some(scheme), Some(running)) = (range, scheme, &subject.running) else {
+            return Answer::Unknown;
+        };
+        let within = scheme.parse(running).and_then(|version| scheme.within(range, &version));
+        match within {
+            Ok(within) => Answer::of(within),
+            Err(SchemeError::Branches { .. }) => Answer::No,
+            Err(
+                SchemeError::NotAVersion { .. }
+                | SchemeError::Schemes { .. }
+                | SchemeError::Builds { .. },
+            ) => Answer::Unknown,
+        }
+    }
+
+    /// Whether what else must be so is so.
+    pub fn circumstances(&self, subject: &Subject) -> Answer {
+        self.when
+            .map_or(Answer::Yes, |when| Answer::of_known(subject.circumstances.get(&when).copied()))
     }
 }

@@ -1,22 +1,23 @@
-//! Network devices by PCI vendor and device: model, driver, firmware branch, limits.
+//! Network devices by PCI vendor and device: model, driver, limits, and how firmware gets into them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-/// What is known of a PCI device. Only the vendor's own file is parsed, once.
+use crate::{Answer, Origin, kernel::Version, scheme::Scheme, shipped};
+
+/// What the shipped catalog knows of a PCI device. Only the vendor's own file is parsed, once.
 pub fn lookup(vendor: u16, device: u16) -> Option<&'static Model> {
-    let file = FILES.iter().find(|file| file.vendor == vendor)?;
-    file.models().iter().find(|model| model.device == device)
+    shipped::models_of(vendor).iter().find(|model| model.device == device)
 }
 
-/// Every known device.
+/// Every shipped device.
 pub fn all() -> impl Iterator<Item = &'static Model> {
-    FILES.iter().flat_map(|file| file.models())
+    shipped::models()
 }
 
 /// One PCI device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     pub vendor: u16,
     pub device: u16,
@@ -33,6 +34,7 @@ pub struct Model {
     pub firmware_prefix: Option<String>,
     /// What this device shares with its relatives.
     pub family: Arc<Family>,
+    pub origin: Origin,
 }
 
 /// What kind of PCI function it is.
@@ -47,8 +49,16 @@ pub enum Function {
     Partition,
 }
 
+impl Function {
+    pub(crate) const WORDS: [(&'static str, Function); 3] = [
+        ("physical", Function::Physical),
+        ("virtual", Function::Virtual),
+        ("partition", Function::Partition),
+    ];
+}
+
 /// Devices with one driver and the same limits. The notes are for people and carry their sources.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Family {
     pub name: String,
     /// How `ethtool -i` and devlink print the firmware's version.
@@ -60,144 +70,150 @@ pub struct Family {
     /// Coalescing parameters the driver takes.
     pub coalesce: Option<String>,
     pub coalesce_limits: Option<String>,
+    /// How its firmware versions are read and compared.
+    pub scheme: Option<Scheme>,
+    /// Ways to write firmware, best first; none: the host cannot.
+    pub flash: Vec<Flash>,
+    /// Ways to make stored firmware run, least disruptive first.
+    pub activate: Vec<Activate>,
+    /// The longest that an activation may take before it counts as failed, milliseconds: the sum of
+    /// the driver's own waits.
+    pub activation_ms_max: Option<u64>,
+    /// What is known to stand in the way of older firmware.
+    pub rollback: Option<String>,
+    /// On which kernels devlink can do it.
+    pub devlink: Vec<Support>,
     pub sources: Vec<String>,
 }
 
-struct File {
-    vendor: u16,
-    text: &'static str,
-    models: OnceLock<Vec<Model>>,
+/// A way to write firmware.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flash {
+    /// `devlink dev flash`, overwrite mask none.
+    Devlink,
+    /// ETHTOOL_FLASHDEV (`ethtool -f`).
+    Ethtool,
+    /// The vendor's tool.
+    Vendor(Adapter),
 }
 
-impl File {
-    const fn new(vendor: u16, text: &'static str) -> File {
-        File { vendor, text, models: OnceLock::new() }
-    }
-
-    /// A file that does not parse cannot ship: the tests below read every one.
-    fn models(&self) -> &[Model] {
-        self.models.get_or_init(|| parse(self.text).unwrap_or_default())
-    }
+/// A way to make stored firmware run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activate {
+    /// devlink reload, action `fw_activate`, limit `no_reset`: nothing resets.
+    LivePatch,
+    /// devlink reload, action `fw_activate`.
+    FwActivate,
+    /// devlink reload, action `driver_reinit`.
+    DriverReinit,
+    /// ETHTOOL_RESET with every flag of the device.
+    EthtoolReset,
+    /// The vendor's tool.
+    Vendor(Adapter),
+    /// Only a reboot or power cycle of the host: not ours to do.
+    Reboot,
 }
 
-static FILES: [File; 10] = [
-    File::new(0x1077, include_str!("../models/qlogic.yaml")),
-    File::new(0x1137, include_str!("../models/cisco.yaml")),
-    File::new(0x1425, include_str!("../models/chelsio.yaml")),
-    File::new(0x14e4, include_str!("../models/broadcom.yaml")),
-    File::new(0x15ad, include_str!("../models/vmware.yaml")),
-    File::new(0x15b3, include_str!("../models/nvidia.yaml")),
-    File::new(0x1924, include_str!("../models/solarflare.yaml")),
-    File::new(0x1af4, include_str!("../models/virtio.yaml")),
-    File::new(0x1d0f, include_str!("../models/amazon.yaml")),
-    File::new(0x8086, include_str!("../models/intel.yaml")),
-];
-
-mod yaml {
-    use serde::Deserialize;
-
-    use super::Function;
-
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub(super) struct File {
-        pub(super) vendor: Vendor,
-        pub(super) families: Vec<Family>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub(super) struct Vendor {
-        pub(super) id: String,
-        pub(super) name: String,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-    pub(super) struct Family {
-        pub(super) family: String,
-        pub(super) driver: String,
-        pub(super) firmware_format: Option<String>,
-        pub(super) firmware_train: Option<String>,
-        pub(super) ring: Option<String>,
-        pub(super) coalesce: Option<String>,
-        pub(super) coalesce_limits: Option<String>,
-        pub(super) sources: Vec<String>,
-        pub(super) devices: Vec<Device>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-    pub(super) struct Device {
-        pub(super) id: String,
-        pub(super) name: String,
-        pub(super) product: Option<String>,
-        pub(super) firmware_prefix: Option<String>,
-        #[serde(default)]
-        pub(super) function: Function,
-    }
-}
-
-fn parse(text: &str) -> Result<Vec<Model>, String> {
-    let file: yaml::File = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    let vendor = hex(&file.vendor.id)?;
-    let mut models = Vec::new();
-    for family in file.families {
-        let yaml::Family { driver, devices, .. } = family;
-        let shared = Arc::new(Family {
-            name: family.family,
-            firmware_format: family.firmware_format,
-            firmware_train: family.firmware_train,
-            ring: family.ring,
-            coalesce: family.coalesce,
-            coalesce_limits: family.coalesce_limits,
-            sources: family.sources,
-        });
-        for device in devices {
-            models.push(Model {
-                vendor,
-                device: hex(&device.id)?,
-                vendor_name: file.vendor.name.clone(),
-                name: device.name,
-                product: device.product,
-                function: device.function,
-                driver: driver.clone(),
-                firmware_prefix: device.firmware_prefix,
-                family: Arc::clone(&shared),
-            });
+impl Activate {
+    /// Whether the NIC alone restarts.
+    pub fn is_of_the_nic_alone(&self) -> bool {
+        match self {
+            Activate::LivePatch
+            | Activate::FwActivate
+            | Activate::DriverReinit
+            | Activate::EthtoolReset
+            | Activate::Vendor(_) => true,
+            Activate::Reboot => false,
         }
     }
-    Ok(models)
 }
 
-fn hex(text: &str) -> Result<u16, String> {
-    u16::from_str_radix(text, 16).map_err(|error| format!("PCI id `{text}`: {error}"))
+/// A vendor's tool: a program and its arguments, never a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Adapter {
+    pub name: String,
+    /// The program, by name or absolute path, and its arguments. `{pci}` (`0000:3b:00.0`), `{nic}`
+    /// and `{image}` (an absolute path) stand for what they say, inside an argument or as one.
+    pub argv: Vec<String>,
+    /// Killed after this long, milliseconds.
+    pub timeout_ms: u64,
+    pub source: String,
+}
+
+impl Adapter {
+    /// The command for this NIC: program first. Placeholders are replaced once, what replaces them
+    /// is not looked at again.
+    pub fn command(&self, pci: &str, nic: &str, image: &str) -> Vec<String> {
+        let fill = |argument: &String| {
+            let (mut rest, mut filled) = (argument.as_str(), String::new());
+            while let Some(at) = rest.find('{') {
+                filled.push_str(&rest[..at]);
+                let found = [("{pci}", pci), ("{nic}", nic), ("{image}", image)];
+                let found = found.into_iter().find(|(name, _)| rest[at..].starts_with(name));
+                let (taken, text) = found.unwrap_or(("{", "{"));
+                filled.push_str(text);
+                rest = &rest[at + taken.len()..];
+            }
+            filled.push_str(rest);
+            filled
+        };
+        self.argv.iter().map(fill).collect()
+    }
+}
+
+/// What devlink can do with a driver, by upstream kernels that were looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Support {
+    pub what: Devlink,
+    /// Looked at, and there.
+    pub present: Vec<Version>,
+    /// Looked at, and not there.
+    pub absent: Vec<Version>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devlink {
+    Flash,
+    FwActivate,
+    DriverReinit,
+    /// `fw_activate` with limit `no_reset`.
+    NoReset,
+}
+
+impl Devlink {
+    pub(crate) const WORDS: [(&'static str, Devlink); 4] = [
+        ("flash", Devlink::Flash),
+        ("fw-activate", Devlink::FwActivate),
+        ("driver-reinit", Devlink::DriverReinit),
+        ("no-reset", Devlink::NoReset),
+    ];
+}
+
+impl Family {
+    /// Whether devlink can do this on the kernel of this upstream base. What lies between a kernel
+    /// without it and one with it is unknown; the kernel's own answer decides then.
+    pub fn supports(&self, what: Devlink, base: Option<Version>) -> Answer {
+        let Some(support) = self.devlink.iter().find(|support| support.what == what) else {
+            return Answer::Unknown;
+        };
+        let Some(base) = base else { return Answer::Unknown };
+        let there = support.present.iter().min().is_some_and(|least| base >= *least);
+        let not_yet =
+            support.absent.iter().max().is_some_and(|most| base.branch() <= most.branch());
+        match (there, not_yet) {
+            (true, _) => Answer::Yes,
+            (false, true) => Answer::No,
+            (false, false) => Answer::Unknown,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-
-    #[test]
-    fn every_file_parses_into_unique_devices_with_sources() {
-        let mut seen = BTreeSet::new();
-        for file in &FILES {
-            let models = parse(file.text).unwrap();
-            assert!(!models.is_empty());
-            for model in models {
-                let id = (model.vendor, model.device);
-                assert_eq!(model.vendor, file.vendor, "{id:04x?} in the wrong file");
-                assert!(seen.insert(id), "{id:04x?} twice");
-                assert!(!model.name.is_empty() && !model.driver.is_empty(), "{id:04x?}");
-                assert!(!model.family.sources.is_empty(), "{id:04x?} without a source");
-                assert!(model.family.sources.iter().all(|source| !source.is_empty()), "{id:04x?}");
-            }
-        }
-        assert_eq!(seen.len(), all().count());
-        assert!(seen.len() > 400, "{} devices", seen.len());
-    }
 
     #[test]
     fn devices_are_found() {
@@ -209,5 +225,34 @@ mod tests {
         assert_eq!(lookup(0x8086, 0x10ed).unwrap().driver, "ixgbevf");
         assert_eq!(lookup(0x8086, 0xffff), None);
         assert_eq!(lookup(0x1234, 0x1111), None);
+    }
+
+    #[test]
+    fn support_is_known_only_where_it_was_looked_at() {
+        let base = |text| Version::parse(text);
+        let ice = &lookup(0x8086, 0x1592).unwrap().family;
+        assert_eq!(ice.supports(Devlink::DriverReinit, base("6.1.100")), Answer::No);
+        assert_eq!(ice.supports(Devlink::DriverReinit, base("6.6.1")), Answer::Unknown);
+        assert_eq!(ice.supports(Devlink::DriverReinit, base("6.12.3")), Answer::Yes);
+        assert_eq!(ice.supports(Devlink::Flash, None), Answer::Unknown);
+        let igb = &lookup(0x8086, 0x10c9).unwrap().family;
+        assert_eq!(igb.activate, [Activate::Reboot]);
+    }
+
+    #[test]
+    fn an_adapters_arguments_are_filled_once() {
+        let adapter = Adapter {
+            name: "tool".into(),
+            argv: ["tool", "-d", "{pci}", "--file={image}", "{other}", "{"]
+                .map(String::from)
+                .into(),
+            timeout_ms: 1,
+            source: String::new(),
+        };
+        let command = adapter.command("0000:3b:00.0", "eth1", "/x/{pci}; rm -rf");
+        assert_eq!(
+            command,
+            ["tool", "-d", "0000:3b:00.0", "--file=/x/{pci}; rm -rf", "{other}", "{"]
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 mod families;
 mod faults;
+mod hazards;
 mod queues;
 mod quirks;
 mod traffic;

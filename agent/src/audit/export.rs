@@ -103,6 +103,7 @@ fn class(fact: &Fact) -> Class {
         | Fact::Decision(_)
         | Fact::ApprovalsUsed { .. }
         | Fact::Begun { .. }
+        | Fact::HazardOverridden { .. }
         | Fact::Refused { .. }
         | Fact::Frozen { .. }
         | Fact::Thawed { .. } => of(6, 6003, 99, "API Activity"),

@@ -35,6 +35,7 @@ pub fn of(fact: &Fact) -> String {
         Fact::Begun { playbook, nic_name, plan, .. } => {
             format!("{playbook} on {nic_name} begins; plan {plan}")
         }
+        Fact::HazardOverridden { issue, acts, .. } => overridden(issue, acts),
         Fact::Baseline { evidence } => format!("baseline measured: {evidence}"),
         Fact::Intent { stage, steps, disturbed } => {
             let changes = steps.iter().flat_map(|step| &step.batch);
@@ -80,6 +81,10 @@ pub fn of(fact: &Fact) -> String {
         Fact::Frozen { why, uid } => format!("frozen by uid {uid}: {why}"),
         Fact::Thawed { uid } => format!("thawed by uid {uid}"),
     }
+}
+
+fn overridden(issue: &str, acts: &[String]) -> String {
+    format!("hazard {issue} overridden for {}", acts.join(", "))
 }
 
 /// What is said of a run after its commit.

@@ -178,6 +178,7 @@ impl Trial<'_> {
             allow_management: false,
             force: true,
             session: None,
+            hazards: Default::default(),
         };
         let mut hold = Hold { inner: &mut *self.meter, windows: 0, during: None, over: &over };
         let record = match runs::apply(&own, &request, Meters::alone(&mut hold)) {

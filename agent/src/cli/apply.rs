@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Common, Done, out, place, runs::RunView, signals::Wishes};
+use super::{Common, Done, out, place, runs::RunView, signals::Wishes, site};
 use crate::{
     engine::Telling,
     host::{Host, nic},
@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// Allow steps that drop the link of the NIC by which this host is reached.
     #[arg(long)]
     pub allow_management: bool,
+    /// Go on in spite of this known hazard, by its issue's id; may be given again. It is logged.
+    #[arg(long, value_name = "ID")]
+    pub override_hazard: Vec<String>,
     /// Run even though the baseline meets the objective already.
     #[arg(long)]
     pub force: bool,
@@ -179,6 +182,7 @@ pub(super) fn at_desk<T>(
     disk: &Disk,
     act: impl FnOnce(&Desk) -> Result<T, Declined>,
 ) -> Result<T, Declined> {
+    site::adopt(common);
     let abort = place::abort_file(common, std::process::id());
     // What another process of this pid was asked is not for us.
     let _ = std::fs::remove_file(&abort);
@@ -225,6 +229,7 @@ pub(super) fn probe_of<'h>(
 fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
     let session = place::session();
     let (allow_management, force) = (args.allow_management, args.force);
+    let hazards = super::plan::hazards(common, &args.override_hazard)?;
     if let Some(wanted) = &args.plan {
         let (digest, plan) = super::plan::stored(common, wanted)?;
         let nic = plan.nic_name.clone();
@@ -241,6 +246,7 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
             allow_management,
             force,
             session,
+            hazards,
         });
     }
     let (Some(playbook), Some(nic)) = (&args.playbook, &args.nic) else {
@@ -249,7 +255,17 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
     let playbook = place::playbook(common, playbook)?;
     let (nic, peer, control_peer) = (nic.clone(), args.peer.clone(), args.control_peer.clone());
     let digest = None;
-    Ok(Apply { playbook, nic, peer, control_peer, digest, allow_management, force, session })
+    Ok(Apply {
+        playbook,
+        nic,
+        peer,
+        control_peer,
+        digest,
+        allow_management,
+        force,
+        session,
+        hazards,
+    })
 }
 
 /// Says what came of it, and which exit code that is.

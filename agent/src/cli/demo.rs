@@ -127,6 +127,7 @@ fn one_run(
         allow_management: false,
         force: false,
         session: None,
+        hazards: Default::default(),
     };
     let mut probe = probe_of(host, &request, &request.nic, &peer)?;
     let outcome =

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use playbooks::{Name, Value};
 
-use super::{Common, Done, out, place};
+use super::{Common, Done, out, place, site};
 use crate::{
     fault::Kind,
     inventory::{self, HostFacts, Inventory, NicFacts},
@@ -20,6 +20,7 @@ pub struct Args {
 }
 
 pub fn run(common: &Common, args: &Args) -> Done {
+    site::adopt(common);
     let host = place::machine()?;
     let taken = inventory::take(&host, args.nic.as_deref()).map_err(|fault| {
         let exit = if fault.kind == Kind::Gone { Exit::Wrong } else { Exit::Failed };

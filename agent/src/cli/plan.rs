@@ -5,10 +5,13 @@ use playbooks::{
     vocabulary::{Disruption, Scope, TakesEffect},
 };
 
-use super::{Common, Done, out, place};
+use super::{Common, Done, out, place, site};
 use crate::{
     plan::{Plan, Step},
-    runs::{self, Apply, Declined, Exit, Prepared},
+    runs::{
+        self, Apply, Declined, Exit, Prepared,
+        hazards::{Overrides, Terms},
+    },
     store::{Store, disk::Disk},
 };
 
@@ -28,6 +31,9 @@ pub(super) struct Args {
     /// Allow steps that drop the link of the NIC by which this host is reached.
     #[arg(long)]
     pub allow_management: bool,
+    /// Go on in spite of this known hazard, by its issue's id; may be given again. It is logged.
+    #[arg(long, value_name = "ID")]
+    pub override_hazard: Vec<String>,
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> Done {
@@ -40,6 +46,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         allow_management: args.allow_management,
         force: false,
         session: place::session(),
+        hazards: hazards(common, &args.override_hazard)?,
     };
     let host = place::machine()?;
     let prepared = runs::prepare(&host, &request)?;
@@ -53,6 +60,15 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         }
     }
     Ok(Exit::Done)
+}
+
+/// What a request's steps are held against, and what it overrides of that.
+pub(super) fn hazards(common: &Common, overrides: &[String]) -> Result<Terms, Declined> {
+    let catalog = site::catalog(common)?;
+    let mut known: Vec<String> = overrides.to_vec();
+    known.sort();
+    known.dedup();
+    Ok(Terms { catalog, overrides: Overrides::These(known) })
 }
 
 /// The plan that was stored under this digest.
@@ -90,6 +106,7 @@ fn document(prepared: &Prepared) -> serde_json::Value {
         "digest": plan.digest(),
         "plan": plan,
         "would-be-refused": prepared.refusals,
+        "overridden-hazards": prepared.overridden,
         "nothing-to-do": plan.is_done(),
     })
 }
@@ -132,6 +149,11 @@ fn print(prepared: &Prepared) {
     section("right already", plan.already.iter().map(|(n, v)| format!("{n} = {v}")));
     section("not on this NIC", plan.skipped.iter().map(|(n, why)| format!("{n}: {why}")));
     section("cannot affect", plan.cannot_affect.iter().cloned());
+    let overridden = prepared.overridden.iter();
+    section(
+        "hazards overridden",
+        overridden.map(|h| format!("{}: {} [{}]", h.issue, h.title, h.source)),
+    );
     let refusals = prepared.refusals.iter();
     section("would be refused", refusals.map(ToString::to_string));
 }

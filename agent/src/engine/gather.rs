@@ -8,7 +8,7 @@ use crate::{
     fault::{Fault, Kind, Result},
     host::{Host, Nic, NicId, nic},
     inventory::{
-        Inventory, NicFacts,
+        Inventory, NicFacts, Skip,
         hazard::{Careful, Reach},
     },
     plan::{Facts, HostId},
@@ -28,23 +28,8 @@ pub fn facts(
     let nics = [nic.clone()];
     let careful = Careful::new(host, &nics, Reach::Given);
     let host: &dyn Host = &careful;
-    let wanted: Vec<&Name> =
-        playbook.stages.iter().flat_map(|s| &s.settings).map(|(name, _)| name).collect();
-    let mut families: Vec<&str> = wanted.iter().map(|name| name.family()).collect();
-    for name in &wanted {
-        if let Ok(family) = family_of(name) {
-            // A disturbed setting is given by its family or by its full name.
-            families.extend(family.disturbs(&nic, name).iter().map(|d| head(d)));
-        }
-    }
-    if let Some(skip) = subject.skips.iter().find(|skip| families.contains(&skip.family.as_str())) {
-        let act = format!("plan {} on {}", playbook.name, subject.name);
-        let cause = format!(
-            "it needs the {} settings, and reading them is known to hurt here: {} ({}, {})",
-            skip.family, skip.why, skip.issue, skip.source
-        );
-        return Err(Fault::new(Kind::Denied, act, cause));
-    }
+    let wanted = wanted(playbook);
+    let families = families(&nic, &wanted);
     let both = |nic: &BTreeMap<Name, Current>, host: &BTreeMap<Name, Current>| {
         let all = nic.iter().chain(host);
         all.filter(|(name, _)| families.contains(&name.family()))
@@ -76,6 +61,37 @@ pub fn facts(
     let host = host_id(host, &nic);
     let firmware = subject.firmware.running.clone();
     Ok(Facts { host, nic, firmware, settings, unsupported, warnings: Vec::new(), resolved })
+}
+
+/// What the inventory left unread though this playbook needs it, if anything.
+pub fn skipped<'n>(
+    host: &dyn Host,
+    subject: &'n NicFacts,
+    playbook: &Playbook,
+) -> Result<Option<&'n Skip>> {
+    if subject.skips.is_empty() {
+        return Ok(None);
+    }
+    let nic = nic::find(host, &subject.name)?;
+    let wanted = wanted(playbook);
+    let families = families(&nic, &wanted);
+    Ok(subject.skips.iter().find(|skip| families.contains(&skip.family.as_str())))
+}
+
+fn wanted(playbook: &Playbook) -> Vec<&Name> {
+    playbook.stages.iter().flat_map(|s| &s.settings).map(|(name, _)| name).collect()
+}
+
+/// The families of these settings and of those that they disturb.
+fn families<'p>(nic: &Nic, wanted: &[&'p Name]) -> Vec<&'p str> {
+    let mut families: Vec<&str> = wanted.iter().map(|name| name.family()).collect();
+    for name in wanted {
+        if let Ok(family) = family_of(name) {
+            // A disturbed setting is given by its family or by its full name.
+            families.extend(family.disturbs(nic, name).iter().map(|d| head(d)));
+        }
+    }
+    families
 }
 
 /// How many queues of each kind there are, and how many there will be when the playbook has changed

@@ -5,9 +5,9 @@
 //! to the NICs that can stand it, and refuses the read for those that cannot. Whoever polls NICs
 //! (inventory, counters) goes through it.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::OnceLock, time::Duration};
 
-use firmware_catalog::{Device, Issue, Read, read_hazard};
+use firmware_catalog::{Catalog, Device, Issue, Read, read_hazard};
 
 use crate::{
     fault::{Fault, Kind, Result},
@@ -118,9 +118,22 @@ impl<'a> Careful<'a> {
     }
 }
 
+/// The catalog that this process's inventory goes by: the shipped one, until a site's is adopted.
+pub(super) fn in_force() -> &'static Catalog {
+    IN_FORCE.get_or_init(Catalog::shipped)
+}
+
+static IN_FORCE: OnceLock<Catalog> = OnceLock::new();
+
+/// Lets a site's catalog govern what this process reads, and what it calls a model. Once, before the first of them: what was read
+/// by then went by the shipped one, and goes on doing so.
+pub fn adopt(catalog: &Catalog) {
+    let _ = IN_FORCE.set(catalog.clone());
+}
+
 /// The issue that forbids this read of this NIC.
 pub fn refusal(nic: &Nic, read: Option<Read>) -> Option<&'static Issue> {
-    read_hazard(&nic.driver, nic.kernel_base.as_deref(), read?, Device::Settled)
+    read_hazard(in_force(), &nic.driver, nic.kernel_base.as_deref(), read?, Device::Settled)
 }
 
 /// The sentence that an operator sees in place of the value.

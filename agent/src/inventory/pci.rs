@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{NicFacts, PciFacts, Vfs};
+use super::{NicFacts, PciFacts, Vfs, hazard};
 use crate::host::Host;
 
 /// Adds ids, PCIe link, VFs, RDMA devices, and the names that the catalog or the host has for them.
@@ -44,7 +44,7 @@ fn name(host: &dyn Host, pci: &mut PciFacts, facts: &mut NicFacts) {
     let number = |id: &str| u16::from_str_radix(id, 16).ok();
     let model = number(&pci.vendor)
         .zip(number(&pci.device))
-        .and_then(|(vendor, device)| firmware_catalog::lookup(vendor, device));
+        .and_then(|(vendor, device)| hazard::in_force().model(vendor, device));
     if let Some(model) = model {
         facts.vendor = Some(model.vendor_name.clone());
         facts.model = Some(model.name.clone());

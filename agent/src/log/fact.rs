@@ -219,6 +219,14 @@ pub enum Fact {
         peer: Option<String>,
         uid: u32,
     },
+    /// A known hazard that would have refused the run was overridden by who asked for it.
+    HazardOverridden {
+        /// The catalog's issue: `KB-096`.
+        issue: String,
+        acts: Vec<String>,
+        title: String,
+        source: String,
+    },
     /// The window that everything later is compared with. `evidence` is the digest of its samples.
     Baseline {
         evidence: String,

@@ -251,6 +251,7 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         | Fact::CampaignEnded { .. }) => after::tried(&mut run.campaigns, trial, entry.epoch),
         Fact::Begun { .. }
         | Fact::Mended { .. }
+        | Fact::HazardOverridden { .. }
         | Fact::Baseline { .. }
         | Fact::WriteFailed { .. }
         | Fact::PutBack { .. }

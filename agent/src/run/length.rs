@@ -89,6 +89,7 @@ mod tests {
             allow_management: false,
             force: false,
             session: None,
+            hazards: Default::default(),
         };
         prepare(&sim, &request).map(|prepared| prepared.plan).expect("a plan")
     }

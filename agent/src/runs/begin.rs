@@ -8,13 +8,16 @@ use playbooks::{
 use policy::{Refusal, Ruling, management::Consent};
 use sha2::{Digest, Sha256};
 
-use super::{Declined, Desk, Exit, Outcome, control, finish};
+use super::{
+    Declined, Desk, Exit, Outcome, control, finish,
+    hazards::{self, Forbidden},
+};
 use crate::{
     engine::{Bench, Engine, Telling, gather},
     fault::{Kind, Result},
     guard,
     host::{Host, Nic, nic},
-    inventory,
+    inventory::{self, NicFacts},
     log::{Fact, RunRecord, RunState},
     measure::Meter,
     plan::{Facts, Plan, Step, Unplannable},
@@ -36,6 +39,8 @@ pub struct Apply {
     pub force: bool,
     /// The operator's own session, by its local address, so that it is not cut off.
     pub session: Option<String>,
+    /// The catalog of known defects, and those that the operator takes upon himself.
+    pub hazards: hazards::Terms,
 }
 
 /// A plan with all that was learnt on the way.
@@ -45,6 +50,8 @@ pub struct Prepared {
     pub facts: Facts,
     /// What `apply` would refuse, each with its rule and what would satisfy it.
     pub refusals: Vec<Refusal>,
+    /// Known hazards that the request overrides.
+    pub overridden: Vec<Forbidden>,
 }
 
 /// Plans. Changes nothing and needs no lock.
@@ -56,11 +63,12 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     let Some(subject) = inventory.nic(&request.nic) else {
         return Err(Declined::new(Exit::Wrong, "nic", format!("no NIC {}", request.nic)));
     };
-    super::applies(&request.playbook, subject).map_err(|why| {
+    super::applies(&request.hazards.catalog, &request.playbook, subject).map_err(|why| {
         let words = format!("playbook {} is not for {}: {why}", request.playbook.name, request.nic);
         Declined::new(Exit::Wrong, "applies-to", words)
     })?;
     permitted(&request.playbook, &subject.driver)?;
+    readable(host, subject, &request.playbook)?;
     let facts = gather::facts(host, &inventory, subject, &request.playbook)?;
     let plan =
         Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
@@ -77,7 +85,9 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     let mut refusals = refusals(host, &facts.nic, &plan, request)?;
     refusals.extend(control::refusal(host, subject, &plan)?);
     refusals.extend(blind(host, &facts.nic)?);
-    Ok(Prepared { plan, facts, refusals })
+    let weighed = hazards::weigh(&request.hazards, subject, &facts.nic, &plan)?;
+    refusals.extend(weighed.refusals);
+    Ok(Prepared { plan, facts, refusals, overridden: weighed.overridden })
 }
 
 /// Kernel parameters that a playbook may not set, whatever the NIC.
@@ -96,6 +106,20 @@ fn permitted(playbook: &Playbook, driver: &str) -> Result<(), Declined> {
         }
     }
     Ok(())
+}
+
+/// A plan that needs what must not be read here is refused: an override would hang the host.
+fn readable(host: &dyn Host, subject: &NicFacts, playbook: &Playbook) -> Result<(), Declined> {
+    let Some(skip) = gather::skipped(host, subject, playbook)? else { return Ok(()) };
+    let refusal = Refusal {
+        rule: "hazard",
+        why: format!(
+            "{} needs the {} settings of {}, and reading them is known to hurt here: {}: {} [{}]",
+            playbook.name, skip.family, subject.name, skip.issue, skip.why, skip.source
+        ),
+        satisfy: "leave those settings out, or upgrade the kernel".to_owned(),
+    };
+    Err(Declined::new(Exit::Refused, refusal.rule, refusal.to_string()))
 }
 
 /// What an operator should know before, and nothing forbids.
@@ -220,8 +244,11 @@ pub fn apply(desk: &Desk, request: &Apply, meters: Meters<'_>) -> Result<Outcome
         (desk.tell)(&Telling::Note(warning.clone()));
     }
     let begun = begin(desk, &prepared, &digest)?;
+    own_up(desk, &begun.id, &prepared.overridden)?;
     if let Some(refusal) = prepared.refusals.first() {
-        let (rule, why) = (refusal.rule.to_owned(), refusal.to_string());
+        // All at once: who overrides one hazard should not have to meet the next one by one.
+        let all: Vec<String> = prepared.refusals.iter().map(ToString::to_string).collect();
+        let (rule, why) = (refusal.rule.to_owned(), all.join("; also: "));
         desk.say(Some(&begun.id), vec![Fact::Refused { rule: rule.clone(), why: why.clone() }])?;
         desk.store.sync()?;
         return Err(Declined::new(Exit::Refused, &rule, why));
@@ -239,6 +266,22 @@ fn vouched_for(desk: &Desk) -> Result<(), Declined> {
             Declined::new(Exit::Refused, "log-unsigned", fault.to_string())
         }
     })
+}
+
+/// Says in the log which hazards the run was begun in spite of.
+fn own_up(desk: &Desk, run: &str, overridden: &[Forbidden]) -> Result<()> {
+    let fact = |hazard: &Forbidden| Fact::HazardOverridden {
+        issue: hazard.issue.clone(),
+        acts: hazard.acts.clone(),
+        title: hazard.title.clone(),
+        source: hazard.source.clone(),
+    };
+    for hazard in overridden {
+        let words = format!("hazard {} is overridden: {}", hazard.issue, hazard.title);
+        (desk.tell)(&Telling::Note(words));
+        desk.say(Some(run), vec![fact(hazard)])?;
+    }
+    Ok(())
 }
 
 /// Makes everything durable that a stranger would need if we died at the first write.
@@ -273,7 +316,7 @@ fn drive(
     begun: RunRecord,
     meters: Meters<'_>,
 ) -> Result<Outcome, Declined> {
-    let Prepared { plan, facts, refusals: _ } = prepared;
+    let Prepared { plan, facts, refusals: _, overridden: _ } = prepared;
     let by = Criterions {
         objective: plan.playbook.objective.clone(),
         guardrails: plan.playbook.guardrails.clone(),

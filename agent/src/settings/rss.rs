@@ -161,9 +161,8 @@ impl Family for Rss {
 
 /// Why this driver and kernel must not be asked for its table (KB-078: sfc deadlocks).
 fn read_refused(nic: &Nic) -> Option<String> {
-    use firmware_catalog::{Device, Read, read_hazard};
-    let issue = read_hazard(&nic.driver, nic.kernel_base.as_deref(), Read::Rss, Device::Settled)?;
-    Some(format!("not read: {} on this driver and kernel ({})", issue.title, issue.id))
+    use crate::inventory::hazard;
+    hazard::refusal(nic, Some(firmware_catalog::Read::Rss)).map(hazard::why)
 }
 
 fn current(host: &dyn Host, nic: &Nic) -> Result<Current> {

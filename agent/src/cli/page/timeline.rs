@@ -85,6 +85,9 @@ impl Line<'_> {
             Fact::Reverted { why, .. } => self.end(now, "reverted", why),
             Fact::Stuck { why, .. } => self.end(now, "stuck", why),
             Fact::Refused { why, .. } => self.refused(now, why),
+            Fact::HazardOverridden { issue, .. } => {
+                self.mark(now, &format!("hazard {issue} overridden"));
+            }
             // Hours and days later: told in words, or the run itself would be a dot.
             Fact::ProbationBegan { .. }
             | Fact::ProbationEnded { .. }

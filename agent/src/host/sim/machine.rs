@@ -43,7 +43,7 @@ pub struct Machine {
 impl Default for Machine {
     fn default() -> Machine {
         Machine {
-            kernel: "6.18.5".to_owned(),
+            kernel: "6.18.44".to_owned(),
             cpus: 8,
             nodes: Vec::new(),
             isolated: String::new(),

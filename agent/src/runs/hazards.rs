@@ -1,0 +1,207 @@
+//! Every intended step, and its way back, against what this driver, kernel and firmware are known not
+//! to stand.
+
+use std::collections::BTreeSet;
+
+use firmware_catalog::{
+    Act, Answer, Catalog, Circumstance,
+    act::{Deed, Direction, Write},
+};
+use playbooks::{playbook::Activate, vocabulary::Disruption};
+use policy::Refusal;
+use serde::Serialize;
+
+use super::{Declined, Exit};
+use crate::{
+    host::Nic,
+    inventory::{NicFacts, subject},
+    plan::{Plan, Step},
+    setting::family_of,
+};
+
+/// By what a request is held against hazards, and which of them it takes upon itself.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    pub catalog: Catalog,
+    pub overrides: Overrides,
+}
+
+/// The hazards that a request takes upon itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Overrides {
+    /// `--override-hazard`, by issue id.
+    These(Vec<String>),
+    /// A rehearsal's: no defect can hurt a simulated machine.
+    All,
+}
+
+impl Default for Overrides {
+    fn default() -> Overrides {
+        Overrides::These(Vec::new())
+    }
+}
+
+impl Overrides {
+    fn cover(&self, issue: &str) -> bool {
+        match self {
+            Overrides::These(ids) => ids.iter().any(|id| id == issue),
+            Overrides::All => true,
+        }
+    }
+
+    fn named(&self) -> &[String] {
+        match self {
+            Overrides::These(ids) => ids,
+            Overrides::All => &[],
+        }
+    }
+}
+
+/// An issue that forbids some of the acts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Forbidden {
+    /// `KB-096`.
+    pub issue: String,
+    /// What it forbids of what was intended.
+    pub acts: Vec<String>,
+    pub title: String,
+    pub symptom: String,
+    pub remedy: String,
+    /// What is not known, where the defect may not be there at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+    pub source: String,
+    /// The shipped catalog, or the site's file.
+    pub origin: String,
+}
+
+impl Forbidden {
+    /// As it is refused: which issue, what it does, who says so, and what would satisfy it.
+    pub fn refusal(&self, nic: &str) -> Refusal {
+        let Forbidden { issue, title, symptom, source, origin, .. } = self;
+        let acts = self.acts.join(", ");
+        let why = match &self.unknown {
+            None => format!(
+                "{acts} on {nic} meets {issue}: {title}; symptom: {symptom} [{source}; {origin}]"
+            ),
+            Some(unknown) => format!(
+                "{acts} on {nic} may meet {issue}: {title}; symptom: {symptom}; {unknown} \
+                 [{source}; {origin}]"
+            ),
+        };
+        let satisfy = format!("{}; or pass --override-hazard {issue}", self.remedy);
+        Refusal { rule: "hazard", why, satisfy }
+    }
+}
+
+/// The issues that forbid these acts on this NIC, each once.
+pub fn forbidden(catalog: &Catalog, nic: &NicFacts, acts: &[Act]) -> Vec<Forbidden> {
+    let mut subject = subject::subject(nic);
+    // The acts are this host's, whatever host the facts were taken on.
+    subject.circumstances.insert(Circumstance::WeaklyOrderedCpu, cfg!(target_arch = "aarch64"));
+    let mut all: Vec<Forbidden> = Vec::new();
+    for act in acts {
+        for hazard in catalog.hazards(&subject, act) {
+            let words = act.to_string();
+            let issue = hazard.issue;
+            match all.iter_mut().find(|known| known.issue == issue.id) {
+                Some(known) if known.acts.contains(&words) => {}
+                Some(known) => known.acts.push(words),
+                None => all.push(Forbidden {
+                    issue: issue.id.clone(),
+                    acts: vec![words],
+                    title: issue.title.clone(),
+                    symptom: issue.symptom.clone(),
+                    remedy: issue.remedy.clone(),
+                    unknown: hazard.unknown.filter(|_| hazard.certainty == Answer::Unknown),
+                    source: issue.source.clone(),
+                    origin: issue.origin.to_string(),
+                }),
+            }
+        }
+    }
+    all
+}
+
+/// The same as refusals, for whoever intends acts that are no plan's steps (flash, reset).
+pub fn hazards_of(catalog: &Catalog, nic: &NicFacts, acts: &[Act]) -> Vec<Refusal> {
+    forbidden(catalog, nic, acts).iter().map(|hazard| hazard.refusal(&nic.name)).collect()
+}
+
+/// What the hazards of a request come to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Weighed {
+    pub refusals: Vec<Refusal>,
+    /// Taken upon himself by who asked: part of the request, and logged.
+    pub overridden: Vec<Forbidden>,
+}
+
+/// Holds the plan's steps against the catalog under the request's terms.
+///
+/// # Errors
+///
+/// An override that nothing here needs is a wrong request: it was meant for something else.
+pub fn weigh(terms: &Terms, facts: &NicFacts, nic: &Nic, plan: &Plan) -> Result<Weighed, Declined> {
+    let mut weighed = Weighed::default();
+    for hazard in forbidden(&terms.catalog, facts, &acts(plan, nic)) {
+        match terms.overrides.cover(&hazard.issue) {
+            true => weighed.overridden.push(hazard),
+            false => weighed.refusals.push(hazard.refusal(&facts.name)),
+        }
+    }
+    let stray = terms
+        .overrides
+        .named()
+        .iter()
+        .find(|id| !weighed.overridden.iter().any(|h| h.issue == **id));
+    match stray {
+        // Asked for again after it is done, the same request is still right.
+        Some(id) if plan.is_done() && terms.catalog.issue(id).is_some() => Ok(weighed),
+        Some(id) => {
+            let why = match terms.catalog.issue(id) {
+                Some(issue) => format!(
+                    "--override-hazard {id}: {} forbids no step of this plan on {}",
+                    issue.title, facts.name
+                ),
+                None => format!("--override-hazard {id}: the catalog has no such issue"),
+            };
+            Err(Declined::new(Exit::Wrong, "override-hazard", why))
+        }
+        None => Ok(weighed),
+    }
+}
+
+/// Everything that this plan would do: its steps, its way back, and what it may have to put back.
+fn acts(plan: &Plan, nic: &Nic) -> Vec<Act> {
+    let mut acts = Vec::new();
+    let forward = plan.stages.iter().flat_map(|stage| &stage.steps);
+    for step in forward.chain(&plan.revert) {
+        acts.extend(acts_of(step));
+    }
+    let written: BTreeSet<_> =
+        plan.revert.iter().flat_map(|step| &step.batch).map(|change| &change.name).collect();
+    for kept in plan.snapshot.iter().filter(|kept| !written.contains(&kept.name)) {
+        let felt =
+            family_of(&kept.name).map_or(Disruption::NicReset, |f| f.disruption(nic, &kept.name));
+        let setting = kept.name.to_string();
+        acts.push(Act::Set(Write { setting, direction: Direction::Elsewhere, felt }));
+    }
+    for firmware in plan.stages.iter().filter_map(|stage| stage.firmware.as_ref()) {
+        acts.push(Act::Do(Deed::Flash));
+        acts.push(Act::Do(match firmware.activate {
+            Activate::NicReset => Deed::FwActivate,
+            Activate::LivePatch => Deed::LivePatch,
+        }));
+    }
+    acts
+}
+
+fn acts_of(step: &Step) -> impl Iterator<Item = Act> {
+    let writes = step.batch.iter().map(|change| {
+        Act::Set(Write::new(change.name.as_str(), &change.from, &change.to, step.disruption))
+    });
+    // A driver that drops the link for a setting goes the way of closing and opening.
+    let down = (step.disruption >= Disruption::LinkFlap).then_some(Act::Do(Deed::LinkDown));
+    writes.chain(down)
+}

@@ -1,0 +1,116 @@
+//! Our own acts against the issues: which of them this driver, kernel and firmware cannot stand.
+
+use super::Catalog;
+use crate::{
+    Answer, Subject,
+    act::{Act, Read},
+    issue::{Driver, Issue, Kernels},
+    subject::Circumstance,
+};
+
+/// An issue that forbids an act here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hazard<'c> {
+    pub issue: &'c Issue,
+    /// `Yes`: this kernel, driver and firmware have the defect. `Unknown`: nobody knows, and the act
+    /// is disruptive.
+    pub certainty: Answer,
+    /// What is not known, in words.
+    pub unknown: Option<String>,
+}
+
+impl Catalog {
+    /// The issues that forbid this act on this NIC.
+    ///
+    /// An act is forbidden where the defect is known to be there, and, if traffic feels the act, also
+    /// where it is not known: an unknown base, a driver from outside the kernel's tree, a range that
+    /// was not established. A circumstance that is not known counts as given.
+    pub fn hazards<'c>(&'c self, subject: &Subject, act: &Act) -> Vec<Hazard<'c>> {
+        let model = self.model_name(subject);
+        let forbidding = self
+            .issues_of(&subject.driver)
+            .filter(|issue| issue.forbids.iter().any(|pattern| pattern.covers(act)));
+        let mut hazards = Vec::new();
+        for issue in forbidding {
+            let circumstances = issue.circumstances(subject);
+            let certainty = issue.affects(subject, model);
+            // A reset is rare and short: where the defect itself is in doubt, one that nobody has
+            // announced is no reason to stay blind.
+            let settled = issue.when == Some(Circumstance::Resetting);
+            let hits = match (certainty, circumstances) {
+                (Answer::No, _) | (_, Answer::No) => false,
+                (Answer::Yes, Answer::Yes | Answer::Unknown) => true,
+                (Answer::Unknown, Answer::Yes) => act.is_disruptive(),
+                (Answer::Unknown, Answer::Unknown) => act.is_disruptive() && !settled,
+            };
+            if hits {
+                let unknown = (certainty == Answer::Unknown).then(|| doubt(issue, subject, model));
+                hazards.push(Hazard { issue, certainty, unknown });
+            }
+        }
+        hazards
+    }
+}
+
+/// What is not known about this issue here.
+fn doubt(issue: &Issue, subject: &Subject, model: Option<&str>) -> String {
+    let named = matches!(issue.driver, Driver::Named(_));
+    match (&issue.kernels, subject.in_tree) {
+        (Kernels::All, _) => {}
+        (Kernels::Unknown | Kernels::Ranges(_), Some(false)) if named => {
+            return format!("{} is not the kernel's own driver", subject.driver);
+        }
+        (Kernels::Unknown | Kernels::Ranges(_), None) if named => {
+            return format!("whether {} is the kernel's own driver is not known", subject.driver);
+        }
+        (Kernels::Unknown, _) => return "which kernels have it is not established".to_owned(),
+        (Kernels::Ranges(_), _) if subject.kernel_base.is_none() => {
+            return "the kernel's upstream base is not known".to_owned();
+        }
+        (Kernels::Ranges(_), _) if issue.in_code_of(subject) == Answer::Unknown => {
+            return "its fix in this kernel's branch is not established".to_owned();
+        }
+        (Kernels::Ranges(_), _) => {}
+    }
+    if !issue.models.is_empty() && model.is_none() {
+        return "the NIC's model is not known".to_owned();
+    }
+    "whether this firmware has it is not established".to_owned()
+}
+
+/// What we know of the device at the moment of a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// No reset is known to go on.
+    Settled,
+    /// A reset goes on: ours, or one that was announced.
+    Resetting,
+}
+
+/// The issue that makes this read unsafe for a NIC of `driver`, if any is known.
+///
+/// `kernel_base` is the upstream version, `None` where it is not known. A read that needs nothing
+/// but itself to hang is refused on an unknown base too. One that hurts only during a reset is
+/// refused on every kernel known to have the defect, since a reset can begin under our hands; on
+/// an unknown base it is refused while a reset is known to go on.
+pub fn read_hazard<'c>(
+    catalog: &'c Catalog,
+    driver: &str,
+    kernel_base: Option<&str>,
+    read: Read,
+    device: Device,
+) -> Option<&'c Issue> {
+    let mut subject = Subject {
+        driver: driver.to_owned(),
+        in_tree: Some(true),
+        kernel_base: kernel_base.map(str::to_owned),
+        ..Subject::default()
+    };
+    match device {
+        Device::Resetting => {
+            subject.circumstances.insert(Circumstance::Resetting, true);
+        }
+        Device::Settled => {}
+    }
+    catalog.hazards(&subject, &Act::Read(read)).into_iter().next().map(|hazard| hazard.issue)
+}

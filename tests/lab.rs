@@ -41,6 +41,11 @@ fn the_lab_shows_what_it_claims() {
 }
 
 #[test]
+fn all_around_a_nic_is_put_back_after_its_driver_was_unbound() {
+    case("surroundings");
+}
+
+#[test]
 fn igb_rings_coalescing_and_private_flags_are_written_and_reverted() {
     case("write-and-revert");
 }

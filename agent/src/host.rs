@@ -116,6 +116,12 @@ impl Genl {
 pub enum Mode {
     /// One object; an acknowledgement ends it.
     Do,
+    /// A new object; refused where it is there already (NLM_F_CREATE, NLM_F_EXCL).
+    Create,
+    /// A new object behind those like it (NLM_F_CREATE, NLM_F_APPEND).
+    Append,
+    /// An object made, or made to be this (NLM_F_CREATE, NLM_F_REPLACE).
+    Replace,
     /// All objects. An interrupted dump (NLM_F_DUMP_INTR) is repeated, a bounded number of times.
     Dump,
 }
@@ -123,9 +129,12 @@ pub enum Mode {
 /// Something changed at the kernel's end, whoever did it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
+    /// 0: any NIC.
     pub ifindex: u32,
     /// The setting families this may concern (`ring`, `coalesce`, `link`, …).
     pub families: Vec<&'static str>,
+    /// What a device announced of itself: `pci/0000:3b:00.0: health reporter fw in error`.
+    pub words: Vec<String>,
 }
 
 /// UTC for people, monotonic for durations, the boot id to tell one boot's clocks from another's.

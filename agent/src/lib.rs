@@ -21,6 +21,7 @@ pub mod inventory;
 pub mod measure;
 pub mod report;
 pub mod settings;
+pub mod surroundings;
 
 // shell
 pub mod audit;

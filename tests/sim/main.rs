@@ -1,5 +1,6 @@
 //! The simulated machine against the product's own settings, and against itself.
 
+mod around;
 mod families;
 mod faults;
 mod hazards;

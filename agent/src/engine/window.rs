@@ -32,6 +32,7 @@ struct Eye<'a> {
     /// What we left in the keys that we wrote.
     expected: Vec<(Name, Value)>,
     stop: &'a dyn Fn() -> Option<String>,
+    tell: &'a dyn Fn(&Telling),
     moved: RefCell<Vec<Foreign>>,
 }
 
@@ -43,6 +44,10 @@ impl Eye<'_> {
     /// The kernel's notices say that something moved; our own writes are recognised by value.
     fn intruded(&self) -> bool {
         let Ok(notices) = self.host.notices() else { return false };
+        // What a device says of itself (health, reloads) is told, whether or not it moved a setting.
+        for words in notices.iter().flat_map(|notice| &notice.words) {
+            (self.tell)(&Telling::Note(words.clone()));
+        }
         let near = |ifindex: u32| ifindex == 0 || ifindex == self.nic.ifindex;
         let hit = |name: &Name| {
             notices.iter().any(|n| near(n.ifindex) && n.families.contains(&name.family()))
@@ -127,6 +132,7 @@ impl<'a> Engine<'a> {
             nic: run.nic.clone(),
             expected: run.written().map(|(n, v)| (n.clone(), v.clone())).collect(),
             stop: self.stop,
+            tell: self.tell,
             moved: RefCell::new(Vec::new()),
         }
     }

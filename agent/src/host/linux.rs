@@ -9,6 +9,7 @@
 
 pub(crate) mod burden;
 mod clock;
+mod devlink;
 mod files;
 mod genl;
 mod ioctl;
@@ -63,8 +64,9 @@ struct Generic {
 struct Announcements {
     ethtool: Netlink,
     route: Netlink,
-    /// The ethtool family's number, once subscribed.
-    subscribed: Option<u16>,
+    devlink: Netlink,
+    /// The numbers of ethtool's family and of devlink's, where there is one, once subscribed.
+    subscribed: Option<(u16, Option<u16>)>,
 }
 
 impl Linux {
@@ -84,6 +86,7 @@ impl Linux {
             announcements: Mutex::new(Announcements {
                 ethtool: Netlink::open(GENERIC)?,
                 route: Netlink::open(ROUTE)?,
+                devlink: Netlink::open(GENERIC)?,
                 subscribed: None,
             }),
             files: Files { sysfs: sysfs::open(&links), netns: files::netns()? },
@@ -211,24 +214,37 @@ impl Generic {
 
 impl Announcements {
     fn collect(&mut self) -> Result<Vec<Notice>> {
-        let Some(family) = self.subscribed else {
+        let Some((family, devlink)) = self.subscribed else {
             self.subscribed = Some(self.subscribe()?);
             return Ok(Vec::new());
         };
         let mut gathered = Gathered::default();
         gathered.drain_ethtool(&mut self.ethtool, family)?;
         gathered.drain_route(&mut self.route)?;
+        if let Some(devlink) = devlink {
+            gathered.drain_devlink(&mut self.devlink, devlink)?;
+        }
         Ok(gathered.into_notices())
     }
 
-    fn subscribe(&mut self) -> Result<u16> {
+    fn subscribe(&mut self) -> Result<(u16, Option<u16>)> {
         let family = genl::resolve(&mut self.ethtool, Genl::Ethtool)?;
         let group = family.group("monitor").ok_or_else(|| {
             Fault::new(Kind::Unsupported, "watch ethtool changes", "no group named monitor")
         })?;
         self.ethtool.join(group)?;
         self.route.join(notices::LINK_GROUP)?;
-        Ok(family.id)
+        // Without the family there is no such device either.
+        let family_of_devices = match genl::resolve(&mut self.devlink, Genl::Devlink) {
+            Err(fault) if fault.kind == Kind::Unsupported => None,
+            Err(fault) => return Err(fault),
+            Ok(family) => Some(family),
+        };
+        let group = family_of_devices.as_ref().and_then(|family| family.group(devlink::GROUP));
+        if let Some(group) = group {
+            self.devlink.join(group)?;
+        }
+        Ok((family.id, family_of_devices.map(|family| family.id)))
     }
 }
 

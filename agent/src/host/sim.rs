@@ -14,6 +14,7 @@
 //! sim.restart(); // the next process
 //! ```
 
+mod around;
 mod bitset;
 mod channels;
 mod cpus;
@@ -28,6 +29,7 @@ mod meter;
 mod model;
 mod netdev;
 mod numbers;
+mod param;
 mod quirk;
 mod random;
 mod route;
@@ -48,11 +50,13 @@ use playbooks::Value;
 use super::{Ask, Bearings, Clock, Genl, Host, Notice, Now, clock::Within};
 use crate::fault::{Fault, Result};
 
+pub use around::{Around, SimAddress, SimQdisc, SimRoute};
 pub use machine::{
     Eee, Feature, Limited, Machine, Napi, NetdevGenl, Pause, Pci, Rss, Rule, SimNic,
 };
 pub use meter::SimMeter;
 pub use model::{Effect, Traffic};
+pub use param::{Param, ParamType};
 pub use quirk::{Quirk, Reset};
 pub use random::Random;
 pub use script::{Act, Blow, Event, Injection, Moment};
@@ -368,6 +372,7 @@ impl Host for Sim {
             let notice = |(ifindex, families): (u32, BTreeSet<&'static str>)| Notice {
                 ifindex,
                 families: families.into_iter().collect(),
+                words: Vec::new(),
             };
             Ok(notices.map(notice).collect())
         })

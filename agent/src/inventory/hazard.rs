@@ -96,7 +96,7 @@ impl<'a> Careful<'a> {
     fn ethtool(&self, ask: &Ask, command: u8, mode: Mode, payload: &[u8]) -> Result<Vec<Vec<u8>>> {
         let read = read_of(command);
         match mode {
-            Mode::Do => {
+            Mode::Do | Mode::Create | Mode::Append | Mode::Replace => {
                 let header = Attrs(payload).find(HEADER).map(|header| header.nested());
                 let find = |kind| header.and_then(|header| header.find(kind));
                 let index = find(HEADER_DEV_INDEX).and_then(|index| index.number());

@@ -65,8 +65,8 @@ impl Host for Look<'_> {
                 answers
             }
             // Single requests are as many as there are NICs, and nobody repeats them.
-            Ask::Genl { mode: Mode::Do, .. }
-            | Ask::Route { mode: Mode::Do, .. }
+            Ask::Genl { mode: Mode::Do | Mode::Create | Mode::Append | Mode::Replace, .. }
+            | Ask::Route { mode: Mode::Do | Mode::Create | Mode::Append | Mode::Replace, .. }
             | Ask::Diag { .. }
             | Ask::Ethtool { .. } => self.host.request(ask),
         }

@@ -18,6 +18,11 @@ pub(super) const FLAG_REQUEST: u16 = 0x1;
 pub(super) const FLAG_ACK: u16 = 0x4;
 /// NLM_F_ROOT | NLM_F_MATCH.
 pub(super) const FLAG_DUMP: u16 = 0x300;
+/// What a request that makes an object may find.
+pub(super) const FLAG_REPLACE: u16 = 0x100;
+pub(super) const FLAG_EXCL: u16 = 0x200;
+pub(super) const FLAG_CREATE: u16 = 0x400;
+pub(super) const FLAG_APPEND: u16 = 0x800;
 /// The table changed while it was being dumped: the answers may contradict each other.
 pub(super) const FLAG_DUMP_INTR: u16 = 0x10;
 /// An acknowledgement carries only the header of the request it answers.

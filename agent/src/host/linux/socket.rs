@@ -124,8 +124,12 @@ impl Netlink {
             self.discard_late_answers(act)?;
         }
         self.sequence = self.sequence.wrapping_add(1).max(1);
+        let to_make = message::FLAG_REQUEST | message::FLAG_ACK | message::FLAG_CREATE;
         let flags = match mode {
             Mode::Do => message::FLAG_REQUEST | message::FLAG_ACK,
+            Mode::Create => to_make | message::FLAG_EXCL,
+            Mode::Append => to_make | message::FLAG_APPEND,
+            Mode::Replace => to_make | message::FLAG_REPLACE,
             Mode::Dump => message::FLAG_REQUEST | message::FLAG_DUMP,
         };
         let sent = message::request(kind, flags, self.sequence, payload);

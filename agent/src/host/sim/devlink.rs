@@ -5,6 +5,7 @@
 use super::{
     Refusal, State,
     machine::{Pci, SimNic},
+    param,
 };
 use crate::host::{
     Mode,
@@ -33,8 +34,10 @@ const INFO_VERSION_VALUE: u16 = 104;
 
 type Answers = Result<Vec<Vec<u8>>, Refusal>;
 
-pub(super) fn ask(state: &State, command: u8, mode: Mode, payload: &[u8]) -> Answers {
+pub(super) fn ask(state: &mut State, command: u8, mode: Mode, payload: &[u8]) -> Answers {
     let fill: fn(&SimNic, &Pci) -> Vec<u8> = match command {
+        param::PARAM_GET => return param::get(state, mode, payload),
+        param::PARAM_SET => return param::set(state, payload),
         GET => handle,
         PORT_GET => port,
         INFO_GET => info,
@@ -51,7 +54,7 @@ pub(super) fn ask(state: &State, command: u8, mode: Mode, payload: &[u8]) -> Ans
         .collect();
     match mode {
         Mode::Do if answers.is_empty() => Err(Refusal::errno(libc::ENODEV)),
-        Mode::Do | Mode::Dump => Ok(answers),
+        Mode::Do | Mode::Dump | Mode::Create | Mode::Append | Mode::Replace => Ok(answers),
     }
 }
 

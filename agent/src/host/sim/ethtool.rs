@@ -134,7 +134,7 @@ fn each(
         fill(state, nic, form, &mut out).map(|()| out.into_bytes())
     };
     match mode {
-        Mode::Do => {
+        Mode::Do | Mode::Create | Mode::Append | Mode::Replace => {
             let nic = state.machine.by_index(named(state, attrs)?);
             one(nic.ok_or_else(|| Refusal::errno(libc::ENODEV))?).map(|answer| vec![answer])
         }
@@ -381,7 +381,7 @@ fn strset(state: &State, mode: Mode, attrs: Attrs<'_>) -> Answers {
         Mode::Do if attrs.find(HEADER).is_none_or(|h| h.payload.is_empty()) => {
             fill(None).map(|answer| vec![answer])
         }
-        Mode::Do => {
+        Mode::Do | Mode::Create | Mode::Append | Mode::Replace => {
             let nic = state.machine.by_index(named(state, attrs)?);
             fill(nic).map(|answer| vec![answer])
         }

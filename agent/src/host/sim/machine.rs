@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{model::Traffic, quirk::Quirk, script::Event};
+use super::{around::Around, model::Traffic, param::Param, quirk::Quirk, script::Event};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -100,6 +100,7 @@ pub struct SimNic {
     /// A feature that is not named is fixed off.
     pub features: BTreeMap<String, Feature>,
     pub private_flags: BTreeMap<String, bool>,
+    pub devlink_params: BTreeMap<String, Param>,
     pub pause: Option<Pause>,
     pub eee: Option<Eee>,
     pub rss: Option<Rss>,
@@ -117,6 +118,8 @@ pub struct SimNic {
     /// Driver statistics by name, beside those of the traffic.
     pub stats: BTreeMap<String, u64>,
     pub quirks: Vec<Quirk>,
+    /// What stands on it and dies with it.
+    pub around: Around,
 }
 
 impl Default for SimNic {
@@ -140,6 +143,7 @@ impl Default for SimNic {
             coalesce: BTreeMap::new(),
             features: BTreeMap::new(),
             private_flags: BTreeMap::new(),
+            devlink_params: BTreeMap::new(),
             pause: None,
             eee: None,
             rss: None,
@@ -152,6 +156,7 @@ impl Default for SimNic {
             irq_name: "{nic}-TxRx-{}".to_owned(),
             stats: BTreeMap::new(),
             quirks: Vec::new(),
+            around: Around::default(),
         }
     }
 }

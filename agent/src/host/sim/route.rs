@@ -13,13 +13,12 @@ use netlink_packet_route::{
     route::{RouteAttribute, RouteMessage, RouteType},
 };
 
-use super::{Refusal, State, hook, machine::SimNic};
+use super::{Refusal, State, around, hook, machine::SimNic};
 use crate::host::{Mode, tlv::Attrs};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
-const RTM_GETADDR: u16 = 22;
 const RTM_GETROUTE: u16 = 26;
 /// `struct ifinfomsg`: family, type, index, flags, change.
 const IFINFOMSG_BYTES: usize = 16;
@@ -42,10 +41,14 @@ pub(super) fn ask(state: &mut State, kind: u16, mode: Mode, payload: &[u8]) -> A
             Ok(vec![link(state, nic)])
         }
         (RTM_SETLINK | RTM_NEWLINK, Mode::Do) => set(state, payload).map(|()| Vec::new()),
-        (RTM_GETROUTE, Mode::Dump) if payload.first() == Some(&AF_INET6) => Ok(Vec::new()),
-        (RTM_GETROUTE, Mode::Dump) => Ok(default_route(state).into_iter().collect()),
-        (RTM_GETADDR, Mode::Dump) => Ok(Vec::new()),
-        _ => Err(Refusal::errno(libc::EOPNOTSUPP)),
+        _ => {
+            let answers = around::ask(state, kind, mode, payload);
+            let mut answers = answers.ok_or_else(|| Refusal::errno(libc::EOPNOTSUPP))??;
+            if kind == RTM_GETROUTE && payload.first() != Some(&AF_INET6) {
+                answers.extend(default_route(state));
+            }
+            Ok(answers)
+        }
     }
 }
 
@@ -76,6 +79,10 @@ fn set(state: &mut State, payload: &[u8]) -> Result<(), Refusal> {
     if let Some(mtu) = attrs.find(IFLA_MTU).and_then(|a| a.number()) {
         hook::set_mtu(state, ifindex, mtu)?;
     }
+    let name = attrs.find(IFLA_IFNAME).map(|name| name.text().to_owned());
+    if let Some(name) = name.filter(|_| word(payload, 4).is_ok_and(|index| index != 0)) {
+        rename(state, ifindex, &name)?;
+    }
     let nic = state.machine.by_index_mut(ifindex).ok_or_else(gone)?;
     if let Some(length) = attrs.find(IFLA_TXQLEN).and_then(|a| a.number()) {
         nic.tx_queue_len = length as u32;
@@ -84,6 +91,21 @@ fn set(state: &mut State, payload: &[u8]) -> Result<(), Refusal> {
         nic.up = flags & IFF_UP != 0;
     }
     state.announce(ifindex, "link");
+    Ok(())
+}
+
+/// Before Linux 6.2 an interface that is up keeps its name.
+fn rename(state: &mut State, ifindex: u32, name: &str) -> Result<(), Refusal> {
+    let taken = state.machine.nic(name).map(|nic| nic.ifindex);
+    if taken.is_some_and(|other| other != ifindex) {
+        return Err(Refusal::errno(libc::EEXIST));
+    }
+    let nic = state.machine.by_index_mut(ifindex).ok_or_else(gone)?;
+    if nic.name != name && nic.up {
+        return Err(Refusal::errno(libc::EBUSY));
+    }
+    name.clone_into(&mut nic.name);
+    state.rebuild();
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use playbooks::Value;
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, State, values};
+use super::{Refusal, State, around, values};
 
 /// A blow at one host call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,11 @@ pub enum Act {
         nic: String,
         to: String,
     },
+    /// The driver unregisters the interface and registers a bare one, under this name and another index.
+    Reborn {
+        nic: String,
+        name: String,
+    },
     /// Another card of the same kind sits in the slot: other MAC and serial, fresh settings.
     Replace {
         nic: String,
@@ -116,6 +121,9 @@ pub(super) fn act(state: &mut State, act: &Act) {
                 nic.name.clone_from(to);
             }
             state.announce(ifindex, "link");
+        }),
+        Act::Reborn { nic, name } => on(state, nic, |state, ifindex| {
+            around::reborn(state, ifindex, name);
         }),
         Act::Replace { nic, mac } => {
             let removed = Act::Remove { nic: nic.clone() };

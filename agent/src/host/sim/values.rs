@@ -6,7 +6,7 @@ use super::{
     Refusal, State, channels, cpus, feature, hook,
     machine::{Machine, Napi, SimNic},
     numbers::{self, Asked},
-    sysctl, tables,
+    param, sysctl, tables,
 };
 
 /// Sysctls that the vocabulary calls settings of NAPI.
@@ -57,6 +57,7 @@ fn of_nic(nic: &SimNic, family: &str, rest: &str) -> Option<Value> {
             false => feature::active(nic, name),
         }),
         ("private-flag", name) => Value::Bool(*nic.private_flags.get(name)?),
+        ("devlink-param", name) => Value::Text(param::value(nic, name)?),
         ("pause", "autoneg") => Value::Bool(nic.pause?.autoneg),
         ("pause", "rx") => Value::Bool(nic.pause?.rx),
         ("pause", "tx") => Value::Bool(nic.pause?.tx),
@@ -139,6 +140,7 @@ pub(super) fn set(
         "pause" => numbers::write_pause(state, ifindex, &asked),
         "eee" => numbers::write_eee(state, ifindex, &asked),
         "feature" => feature::set(state, ifindex, &[(rest, number != 0)]),
+        "devlink-param" => param::write(state, ifindex, rest, 0, text),
         "private-flag" => feature::set_flags(state, ifindex, &[(rest, number != 0)]),
         "rss" => {
             let table = match value {

@@ -1,0 +1,149 @@
+//! Addresses, with their flags, scopes, peers, labels and lifetimes.
+//!
+//! Source: include/uapi/linux/if_addr.h, net/ipv4/devinet.c, net/ipv6/addrconf.c.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    links::Links,
+    message::{Builder, dump, raw, word},
+    object::{Class, Lifetime, Maker, Object, ip},
+};
+use crate::{
+    fault::Result,
+    host::{
+        Host,
+        tlv::{Attrs, Writer},
+    },
+};
+
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+/// Bytes of `struct ifaddrmsg`: u8 family, u8 prefixlen, u8 flags, u8 scope, u32 index.
+const IFADDRMSG_BYTES: usize = 8;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_LABEL: u16 = 3;
+const IFA_CACHEINFO: u16 = 6;
+const IFA_FLAGS: u16 = 8;
+const IFA_RT_PRIORITY: u16 = 9;
+const IFA_PROTO: u16 = 11;
+/// What somebody asks of an address: NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN,
+/// STABLE_PRIVACY. The other flags are states of the moment (tentative, dadfailed, deprecated).
+const FLAGS_ASKED: u32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400 | 0x800;
+/// IFA_F_SECONDARY; on IPv6 it means a temporary address, which the kernel makes.
+const SECONDARY: u32 = 0x01;
+const MANAGETEMPADDR: u32 = 0x100;
+/// IFAPROT_KERNEL_*: loopback, router advertisement, link-local.
+const PROTO_KERNEL: std::ops::RangeInclusive<u64> = 1..=3;
+const AF_INET6: u8 = 10;
+const FOREVER: u32 = u32::MAX;
+
+/// The addresses of these interfaces, and the addresses themselves as bytes (routes prefer them).
+pub(super) fn read(
+    host: &dyn Host,
+    links: &Links,
+    dying: &BTreeSet<u32>,
+) -> Result<(Vec<Object>, BTreeSet<Vec<u8>>)> {
+    let answers = dump(host, RTM_GETADDR, &[0; IFADDRMSG_BYTES], "addresses")?;
+    let (mut objects, mut locals) = (Vec::new(), BTreeSet::new());
+    let mut order: BTreeMap<u32, u32> = BTreeMap::new();
+    for answer in &answers {
+        let Some((header, attributes)) = answer.split_at_checked(IFADDRMSG_BYTES) else { continue };
+        let index = word(&header[4..]);
+        if !dying.contains(&index) {
+            continue;
+        }
+        let attrs = Attrs(attributes);
+        let local = attrs.find(IFA_LOCAL).or(attrs.find(IFA_ADDRESS));
+        locals.extend(local.map(|local| local.payload.to_vec()));
+        let place = order.entry(index).or_default();
+        *place += 1;
+        // A new IPv6 address goes before those of its scope, a new IPv4 one behind them.
+        let order = if header[0] == AF_INET6 { u32::MAX - *place } else { *place };
+        objects.push(object(links, header, attributes, order));
+    }
+    Ok((objects, locals))
+}
+
+fn object(links: &Links, header: &[u8], attributes: &[u8], order: u32) -> Object {
+    let attrs = Attrs(attributes);
+    let flags = attrs.find(IFA_FLAGS).map_or(u32::from(header[2]), |attr| word(attr.payload));
+    let asked = flags & FLAGS_ASKED;
+    let lifetime = attrs.find(IFA_CACHEINFO).and_then(|info| lifetime(info.payload));
+    let mut builder = Builder::new(&links.names, header);
+    builder.header_link(4);
+    for (kind, attr) in raw(attributes) {
+        match attr.kind {
+            IFA_CACHEINFO | IFA_FLAGS => {}
+            _ => {
+                builder.attribute(kind, attr.payload);
+            }
+        }
+    }
+    builder.attribute(IFA_FLAGS, &asked.to_ne_bytes());
+    let mut message = builder.build(RTM_NEWADDR);
+    // The struct's eight flag bits are a part of IFA_FLAGS.
+    message.set_byte(2, asked as u8);
+    let address = attrs.find(IFA_ADDRESS).map(|attr| ip(attr.payload)).unwrap_or_default();
+    let local = attrs.find(IFA_LOCAL).map(|attr| ip(attr.payload));
+    let device = links.names.name(word(&header[4..]));
+    let key = match local.filter(|local| *local != address) {
+        Some(local) => format!("{local} peer {address}/{} on {device}", header[1]),
+        None => format!("{address}/{} on {device}", header[1]),
+    };
+    let label = attrs.find(IFA_LABEL).map(|attr| format!(" label {}", attr.text()));
+    let metric = attrs.find(IFA_RT_PRIORITY).map(|attr| format!(" metric {}", word(attr.payload)));
+    let lasts = if lifetime.is_some() { "for a time" } else { "forever" };
+    let detail = format!(
+        "scope {} flags {asked:#x}{}{} {lasts}",
+        header[3],
+        label.unwrap_or_default(),
+        metric.unwrap_or_default()
+    );
+    let maker = maker(header[0], flags, attrs, lifetime);
+    Object { class: Class::Address, key, detail, maker, order, lifetime, message }
+}
+
+/// The kernel makes link-local addresses as an interface comes up, and what routers advertise. Before
+/// Linux 5.18 it does not say so; a temporary address or a prefix under management tells by its flags.
+fn maker(family: u8, flags: u32, attrs: Attrs<'_>, lifetime: Option<Lifetime>) -> Maker {
+    let proto = attrs.find(IFA_PROTO).and_then(|attr| attr.number());
+    let address = attrs.find(IFA_ADDRESS).map_or(&[][..], |attr| attr.payload);
+    let link_local = address.first_chunk().is_some_and(|[a, b]| *a == 0xfe && b & 0xc0 == 0x80);
+    let by_kernel = match (family, proto) {
+        (_, Some(proto)) if proto != 0 => PROTO_KERNEL.contains(&proto),
+        (AF_INET6, Some(_) | None) => {
+            let temporary = flags & SECONDARY != 0;
+            let advertised = flags & MANAGETEMPADDR != 0 && lifetime.is_some();
+            temporary || advertised || (link_local && is_eui64(address))
+        }
+        (_, Some(_) | None) => false,
+    };
+    if by_kernel { Maker::Kernel } else { Maker::Somebody }
+}
+
+/// Whether the interface part is made of a MAC (RFC 4291, appendix A).
+fn is_eui64(address: &[u8]) -> bool {
+    address.get(11..13) == Some(&[0xff, 0xfe])
+}
+
+/// `struct ifa_cacheinfo`: u32 preferred, u32 valid, u32 created, u32 updated.
+fn lifetime(info: &[u8]) -> Option<Lifetime> {
+    let lifetime = Lifetime { preferred_s: word(info), valid_s: word(info.get(4..)?) };
+    (lifetime.valid_s != FOREVER || lifetime.preferred_s != FOREVER).then_some(lifetime)
+}
+
+/// The attribute that gives an address what is left of its lifetimes; `None` where nothing is left.
+pub(super) fn remaining(lifetime: Lifetime, elapsed_s: u32) -> Option<Vec<u8>> {
+    let left = |of: u32| if of == FOREVER { of } else { of.saturating_sub(elapsed_s) };
+    let valid = left(lifetime.valid_s);
+    if valid == 0 {
+        return None;
+    }
+    let words = [left(lifetime.preferred_s).min(valid), valid, 0, 0];
+    let info: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
+    let mut attribute = Writer::new();
+    attribute.put(IFA_CACHEINFO, &info);
+    Some(attribute.into_bytes())
+}

@@ -10,6 +10,7 @@ mod ethtool;
 mod facts;
 mod fingerprint;
 pub mod hazard;
+mod health;
 mod link;
 pub mod look;
 mod machine;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use facts::{
     Firmware, HostFacts, Interrupt, Link, Member, NicFacts, PciFacts, Queue, Skip, Vfs, Xdp,
 };
+pub use health::{Health, Reporter};
 pub use management::{ManagementFacts, addresses, management};
 
 use self::{
@@ -111,6 +113,7 @@ fn describe(host: &dyn Host, all: &[Nic], only: Option<&str>) -> Result<Inventor
         if let Some(address) = &nic.pci {
             pci::describe(host, address, &mut facts);
             devlink::describe(&sources.devices, address, &mut facts);
+            facts.health = sources.health.get(address).cloned().unwrap_or_default();
             queue::interrupts(host, address, &mut facts);
         }
         facts.siblings = sources.siblings(nic, all);
@@ -144,6 +147,7 @@ struct Sources {
     links: BTreeMap<u32, link::Entry>,
     ports: BTreeMap<u32, ethtool::Port>,
     devices: BTreeMap<String, devlink::Device>,
+    health: BTreeMap<String, Vec<Reporter>>,
     queues: BTreeMap<u32, Vec<Queue>>,
     uses: management::Uses,
 }
@@ -154,6 +158,7 @@ impl Sources {
             links,
             ports: ethtool::dump(host, notes),
             devices: devlink::dump(host, notes),
+            health: health::dump(host, notes),
             queues: queue::dump(host, notes),
             uses: management::Uses::read(host).unwrap_or_else(|fault| {
                 notes.add(fault.to_string());
@@ -205,6 +210,7 @@ impl Sources {
             vfs: None,
             xdp: link.xdp.clone(),
             rdma: Vec::new(),
+            health: Vec::new(),
             ptp: port.and_then(ethtool::Port::clock),
             default_route: self.uses.default_route(nic.ifindex),
             addresses: self.uses.addresses(nic.ifindex),

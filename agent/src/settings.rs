@@ -4,6 +4,7 @@ mod bitset;
 mod channels;
 mod coalesce;
 pub mod cpus;
+mod devlink_param;
 mod disruption;
 mod eee;
 mod ethnl;
@@ -49,4 +50,5 @@ pub static FAMILIES: &[&dyn Family] = &[
     &link::Link,
     &sysctl::Sysctl,
     &module_param::ModuleParam,
+    &devlink_param::DevlinkParam,
 ];

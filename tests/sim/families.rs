@@ -114,6 +114,7 @@ fn other(setting: &str, now: &Value, max: Option<u64>) -> Option<Value> {
         Value::Text(word) if setting == "rss.indirection" && word == "default" => {
             Some(Value::Numbers((0..64).map(|i| i % 3).collect()))
         }
+        Value::Text(text) if text == "false" => Some(Value::Text("true".to_owned())),
         Value::Text(text) if text.parse::<u64>().is_ok() && !setting.ends_with("_mask") => {
             let n = text.parse::<u64>().ok()?;
             Some(Value::Text(if n > 1 { n / 2 } else { 1 - n }.to_string()))

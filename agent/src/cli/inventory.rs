@@ -7,7 +7,7 @@ use playbooks::{Name, Value};
 use super::{Common, Done, out, place, site};
 use crate::{
     fault::Kind,
-    inventory::{self, HostFacts, Inventory, NicFacts},
+    inventory::{self, Health, HostFacts, Inventory, NicFacts, Reporter},
     runs::{Declined, Exit},
     setting::Current,
 };
@@ -209,6 +209,26 @@ fn details(text: &mut String, nic: &NicFacts) {
 }
 
 /// The facts that there are, in reading order.
+/// Reporters that ever saw an error; all of them in one word where none did.
+fn health(nic: &NicFacts) -> String {
+    let told =
+        nic.health.iter().filter(|reporter| reporter.errors > 0 || reporter.state == Health::Error);
+    let words = told.map(|reporter| {
+        let state = match reporter.state {
+            Health::Healthy => "healthy",
+            Health::Error => "in error",
+        };
+        let Reporter { name, errors, recoveries, .. } = reporter;
+        format!("{name} {state} ({errors} errors, {recoveries} recoveries)")
+    });
+    let words: Vec<String> = words.collect();
+    match (nic.health.is_empty(), words.is_empty()) {
+        (true, _) => String::new(),
+        (false, true) => format!("healthy ({} reporters)", nic.health.len()),
+        (false, false) => words.join(", "),
+    }
+}
+
 fn facts(nic: &NicFacts) -> Vec<(&'static str, String)> {
     let mac = match &nic.permanent_mac {
         Some(permanent) if *permanent != nic.mac => format!("{} (permanent {permanent})", nic.mac),
@@ -247,6 +267,7 @@ fn facts(nic: &NicFacts) -> Vec<(&'static str, String)> {
         ("driver", version),
         ("firmware", firmware),
         ("link", state),
+        ("health", health(nic)),
         ("ptp clock", nic.ptp.clone().unwrap_or_default()),
         ("siblings", nic.siblings.join(", ")),
         ("used by", uses(nic).join("; ")),

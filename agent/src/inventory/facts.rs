@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use playbooks::Name;
 use serde::{Deserialize, Serialize};
 
+use super::health::Reporter;
 use crate::{host::NicId, setting::Current};
 
 /// One NIC.
@@ -82,6 +83,9 @@ pub struct NicFacts {
     /// RDMA devices on the same function: `mlx5_0`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub rdma: Vec<String>,
+    /// What the device says of its own health, where its driver reports it. Not in the fingerprint.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub health: Vec<Reporter>,
     /// The PTP hardware clock: `ptp0`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ptp: Option<String>,

@@ -6,7 +6,7 @@
 //! and the settings that are the host's or the namespace's.
 //!
 //! Left out, because it moves by itself: counters, ifindex, NAPI ids, interrupt numbers, program ids,
-//! link state and speed, PCIe link as trained, limits and effective values, addresses and routes,
+//! link state and speed, health, PCIe link as trained, limits and effective values, addresses and routes,
 //! alternative names, boot id, and the order in which the kernel lists NICs. A physical NIC's name
 //! is left out too: renaming it changes nothing about it. A virtual NIC *is* its name.
 //!

@@ -41,7 +41,7 @@ fn assumed(nic: &Nic, name: &Name) -> Disruption {
         return None;
     }
     match name.family() {
-        "ring" | "channels" | "private-flag" => LinkFlap,
+        "ring" | "channels" | "private-flag" | "devlink-param" => LinkFlap,
         "feature" if !STACK_FEATURES.contains(&name.rest()) => LinkFlap,
         "coalesce" => QueueReset,
         _ => None,

@@ -1,7 +1,7 @@
 //! How the host serves the NIC: NAPI, interrupts, packet steering, module and devlink parameters.
 
 use super::{
-    Disruption::NicReset,
+    Disruption::QueueReset,
     Kind,
     Scope::{Device, Host},
     Setting,
@@ -93,11 +93,11 @@ pub(super) const ROWS: &[Setting] = &[
     row(
         "devlink-param.*",
         Kind::Text,
-        "A device's own parameter. Kept by the device; most take effect at its next reset.",
+        "A device's own parameter: its `runtime` value, in force at once and gone with the driver. One \
+         that has none (`driverinit`, `permanent`) takes effect at a reload; it is listed and not \
+         written.",
         "Documentation/networking/devlink/devlink-params.rst",
     )
     .scope(Device)
-    .costs(NicReset)
-    .from(Reload)
-    .stays(),
+    .costs(QueueReset),
 ];

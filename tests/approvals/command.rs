@@ -44,7 +44,10 @@ impl Desk {
         fs::create_dir_all(&config).expect("a configuration directory");
         let file = config.join("allowed_signers");
         fs::write(&file, text).expect("write allowed_signers");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("its mode");
+        // Whatever the umask is.
+        for (path, mode) in [(&config, 0o755), (&file, 0o644)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
+        }
         file
     }
 
@@ -106,7 +109,9 @@ fn two_people_approve_a_plan_and_openssh_agrees() {
     let edited = fs::read_to_string(&filed).expect("the text").replace("risk-1", "risk-2");
     fs::write(&filed, edited).expect("edit it");
     assert_eq!(desk.listed()["void"][0]["approver"], "risk-1");
-    fs::write(signers.with_file_name("revoked_keys"), public(&lead)).expect("revoke");
+    let list = signers.with_file_name("revoked_keys");
+    fs::write(&list, public(&lead)).expect("revoke");
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o644)).expect("its mode");
     let listed = desk.listed();
     assert_eq!(listed["approvals"].as_array().map(Vec::len), Some(0), "{listed}");
     assert!(listed["void"].to_string().contains("revoked"), "{listed}");
@@ -207,6 +212,14 @@ fn what_would_not_count_is_not_filed() {
     told(&["--key", "/nowhere/key", "--as", "risk-1"], 1, "ssh-keygen");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("its mode");
     told(&with, 1, "others than its owner may write it");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("its mode");
+    std::os::unix::fs::chown(&file, Some(12345), None).expect("another's file");
+    told(&with, 1, "uid 12345 owns it");
+    std::os::unix::fs::chown(&file, Some(0), None).expect("root's again");
+    let folder = file.parent().expect("its folder");
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("its mode");
+    told(&with, 1, "its folder: others than its owner may write it");
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("its mode");
     desk.signers(&format!("risk-1 cert-authority {}\nrisk-1 {}\n", public(&key), "ssh-dss AAAA"));
     told(&with, 1, "allowed_signers:1:8: certificate authorities are not taken");
     told(&with, 1, "2 errors; nobody's signature counts");

@@ -19,7 +19,7 @@ pub(super) fn signers(common: &Common) -> PathBuf {
 }
 
 /// The registry of people. Nobody is known where there is no file; a file with a doubt is an error, and
-/// so is one that others than its owner may write.
+/// so is one that others than root, or whoever runs this, may write.
 pub(super) fn load(common: &Common) -> Result<Registry, Declined> {
     let (people, revoked) = (signers(common), common.config_dir.join("revoked_keys"));
     let people = match read(&people)? {
@@ -43,11 +43,12 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Declined> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error.to_string())),
     };
-    let mode = file.metadata().map_err(|error| failed(error.to_string()))?.mode();
-    if mode & 0o022 != 0 {
-        let why =
-            format!("others than its owner may write it (mode {:o}); chmod go-w", mode & 0o777);
-        return Err(failed(why));
+    let mine = file.metadata().map_err(|error| failed(error.to_string()))?;
+    trusted(&mine).map_err(failed)?;
+    // Whoever may write in the folder can put another file in its place.
+    let folder = path.parent().map(std::fs::metadata).transpose();
+    if let Some(folder) = folder.map_err(|error| failed(error.to_string()))? {
+        trusted(&folder).map_err(|why| failed(format!("its folder: {why}")))?;
     }
     let mut text = Vec::new();
     // One byte more than is taken, so that a larger file is seen to be one.
@@ -55,6 +56,19 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Declined> {
         .read_to_end(&mut text)
         .map_err(|error| failed(error.to_string()))?;
     Ok(Some(text))
+}
+
+/// Written by nobody but root or whoever runs this.
+fn trusted(found: &std::fs::Metadata) -> Result<(), String> {
+    let (mode, owner) = (found.mode(), found.uid());
+    if mode & 0o022 != 0 {
+        let mode = mode & 0o777;
+        return Err(format!("others than its owner may write it (mode {mode:o}); chmod go-w"));
+    }
+    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+        return Err(format!("uid {owner} owns it; it must be root's"));
+    }
+    Ok(())
 }
 
 fn told(path: &Path, problems: &[Problem]) -> Declined {

@@ -191,15 +191,19 @@ fn make(link: &Link, links: &Links, reports: &[u16]) -> Message {
     kind.push(0);
     builder.attribute(IFLA_INFO_KIND, &kind);
     let data = builder.open(IFLA_INFO_DATA | NESTED);
+    let mut vlan_flags = 0;
     for (raw_kind, attr) in raw(link.info(IFLA_INFO_DATA).unwrap_or(&[])) {
         if link.kind == "vlan" && attr.kind == VLAN_FLAGS {
-            // Reported with every bit marked as changed, which is refused when told.
-            let flags = word(attr.payload);
-            let told = [flags, flags | VLAN_REORDER_HEADER].map(u32::to_ne_bytes).concat();
-            builder.attribute(raw_kind, &told);
+            vlan_flags = word(attr.payload);
         } else if !reports.contains(&attr.kind) {
             builder.attribute(raw_kind, attr.payload);
         }
+    }
+    if link.kind == "vlan" {
+        // Reported with every bit marked as changed, which is refused when told; and where no flag is
+        // set, not at all, which would leave the default.
+        let told = [vlan_flags, vlan_flags | VLAN_REORDER_HEADER].map(u32::to_ne_bytes).concat();
+        builder.attribute(VLAN_FLAGS, &told);
     }
     builder.close(data).close(info);
     builder.build(RTM_NEWLINK)

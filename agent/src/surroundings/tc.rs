@@ -65,6 +65,12 @@ const HTB_VERSION: u32 = 3;
 /// `struct tc_htb_opt` (two rates of 12 bytes, buffer, cbuffer, quantum, level, prio).
 const HTB_DIRECT_AT: usize = 16;
 const HTB_LEVEL_AT: usize = 36;
+/// TCA_CODEL_* and TCA_FQ_CODEL_* TARGET, INTERVAL, CE_THRESHOLD.
+const CODEL_TIMES: [u16; 3] = [1, 3, 5];
+const FQ_CODEL_TIMES: [u16; 3] = [1, 3, 7];
+/// Byte offset of the flows in `struct tc_sfq_qopt`, and SFQ_DEFAULT_FLOWS.
+const SFQ_FLOWS_AT: usize = 16;
+const SFQ_FLOWS_DEFAULT: u32 = 128;
 /// Byte offset of the jitter in `struct tc_netem_qopt`, and the bytes of the whole.
 const NETEM_JITTER_AT: usize = 20;
 
@@ -211,10 +217,15 @@ fn object(links: &Links, node: &Node<'_>, class: Class, above: &BTreeMap<u32, u3
             TCA_KIND => {
                 builder.attribute(raw_kind, attr.payload);
             }
-            TCA_OPTIONS if node.kind == "htb" => htb(&mut builder, raw_kind, attr.payload),
-            TCA_OPTIONS => {
-                builder.attribute(raw_kind, attr.payload);
-            }
+            TCA_OPTIONS => match node.kind.as_str() {
+                "htb" => htb(&mut builder, raw_kind, attr.payload),
+                "codel" => codel(&mut builder, raw_kind, attr.payload, &CODEL_TIMES),
+                "fq_codel" => codel(&mut builder, raw_kind, attr.payload, &FQ_CODEL_TIMES),
+                "sfq" => sfq(&mut builder, raw_kind, attr.payload),
+                _ => {
+                    builder.attribute(raw_kind, attr.payload);
+                }
+            },
             // Counters, and what was said to be in doubt.
             _ => {}
         }
@@ -232,6 +243,35 @@ fn object(links: &Links, node: &Node<'_>, class: Class, above: &BTreeMap<u32, u3
         lifetime: None,
         message: builder.build(kind),
     }
+}
+
+/// CoDel counts time in units of 1024 ns and reports it in whole microseconds, rounded down; told the
+/// same, it would lose a unit each time. One microsecond more is the same number of units.
+fn codel(builder: &mut Builder<'_>, outer_kind: u16, options: &[u8], times: &[u16]) {
+    let outer = builder.open(outer_kind);
+    for (kind, attr) in raw(options) {
+        match times.contains(&attr.kind) {
+            true => {
+                let time = word(attr.payload).saturating_add(1);
+                builder.attribute(kind, &time.to_ne_bytes());
+            }
+            false => {
+                builder.attribute(kind, attr.payload);
+            }
+        }
+    }
+    builder.close(outer);
+}
+
+/// The default number of flows is one more than may be told; told as 0, it stays.
+fn sfq(builder: &mut Builder<'_>, kind: u16, options: &[u8]) {
+    let mut told = options.to_vec();
+    if let Some(flows) = told.get_mut(SFQ_FLOWS_AT..SFQ_FLOWS_AT + 4)
+        && word(flows) == SFQ_FLOWS_DEFAULT
+    {
+        flows.fill(0);
+    }
+    builder.attribute(kind, &told);
 }
 
 fn htb(builder: &mut Builder<'_>, outer_kind: u16, options: &[u8]) {

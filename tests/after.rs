@@ -114,6 +114,8 @@ impl Place {
             digest: None,
             allow_management: false,
             force: false,
+            overridden: Vec::new(),
+            standby: None,
             session: None,
             hazards: Default::default(),
         };

@@ -279,6 +279,8 @@ fn plans_and_reverts_are_as_written() {
             digest: None,
             allow_management: false,
             force: false,
+            overridden: Vec::new(),
+            standby: None,
             session: None,
             hazards: Default::default(),
         };

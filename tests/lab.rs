@@ -80,6 +80,11 @@ fn nicsim_has_the_features_and_faults_it_claims() {
     case("nicsim-by-hand");
 }
 
+#[test]
+fn who_drives_a_nic_past_the_kernel_is_found_and_not_hurt() {
+    case("users");
+}
+
 /// A case without a test here would run by hand only, and nobody would know.
 #[test]
 fn every_case_has_a_test() {

@@ -9,14 +9,15 @@ mod window;
 
 use std::sync::Arc;
 
-use playbooks::playbook::Verify;
+use playbooks::{playbook::Verify, vocabulary::Disruption};
 
 use self::evidence::Piece;
 use crate::{
     fault::Fault,
-    host::Host,
+    host::{Host, Nic},
     log::{Entry, Fact, Stamp, Who},
     measure::{Meter, Window},
+    plan::Step,
     run::{Action, Durable, End, Event, Point, Run},
     store::Store,
     verdict::{Case, Verdict},
@@ -48,6 +49,8 @@ pub struct Bench<'a> {
     pub meter: &'a mut dyn Meter,
     /// Measures the untouched NIC at the same times.
     pub control: Option<&'a mut dyn Meter>,
+    /// Asked right before each step on the way forward: why it may not be made, if so.
+    pub gate: &'a dyn Fn(&Nic, Disruption) -> Option<String>,
     pub verify: Verify,
     pub flows: u16,
     /// Criteria, seed and what else is known beforehand; its windows come as they are measured.
@@ -125,7 +128,10 @@ impl Engine<'_> {
                 Action::Settle => self.settle(run),
                 Action::Measure(point) => self.measure(run, point),
                 Action::Judge(stage) => Event::Judged(self.judge(run, stage)),
-                Action::Write(step) => self.write(run, &step),
+                Action::Write(step) => match self.barred(run, &step) {
+                    Some(why) => Event::Barred(why),
+                    None => self.write(run, &step),
+                },
                 Action::Read(names) => Event::Values(self.read(run, &names)),
                 Action::Pause { ms } => {
                     self.host.wait(std::time::Duration::from_millis(ms));
@@ -133,6 +139,12 @@ impl Engine<'_> {
                 }
             };
         }
+    }
+
+    /// Nobody is asked on the way back: reverting stops for nobody.
+    fn barred(&self, run: &Run, step: &Step) -> Option<String> {
+        let bench = self.bench.as_ref().filter(|_| run.is_forward())?;
+        (bench.gate)(&run.nic, step.disruption)
     }
 
     /// Appends facts as entries of this run.

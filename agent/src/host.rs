@@ -43,6 +43,36 @@ pub trait Host: Send + Sync {
         Err(Fault::new(Kind::Unsupported, act, "this machine does not tell"))
     }
 
+    /// The symbolic links in a directory, each with where it points; what is no link, or went away
+    /// meanwhile, is left out.
+    fn links(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        let names = self.list(path)?.into_iter();
+        Ok(names
+            .filter_map(|name| Some((name.clone(), self.target(&path.join(&name)).ok()?)))
+            .collect())
+    }
+
+    /// What stands at a path, links followed to their end; for `/proc/PID/fd/N` what is open there,
+    /// whatever it is called by now. Never waits for a network file system's server.
+    fn stat(&self, path: &Path) -> Result<Stat> {
+        let act = format!("look at {}", path.display());
+        Err(Fault::new(Kind::Unsupported, act, "this machine does not tell"))
+    }
+
+    /// The protocol of the socket that is open at `/proc/PID/fd/N`, as /proc/net/protocols names it
+    /// (`XDP`, `PACKET`, `TCP`).
+    fn protocol(&self, path: &Path) -> Result<String> {
+        let act = format!("find the protocol of {}", path.display());
+        Err(Fault::new(Kind::Unsupported, act, "this machine does not tell"))
+    }
+
+    /// These questions, put in another network namespace: the one that stands at `namespace`
+    /// (`/proc/PID/ns/net`, or where it is mounted). One answer to each.
+    fn elsewhere(&self, namespace: &Path, asks: &[Ask]) -> Result<Vec<Result<Vec<Vec<u8>>>>> {
+        let act = format!("ask {} questions in {}", asks.len(), namespace.display());
+        Err(Fault::new(Kind::Unsupported, act, "this machine cannot enter other namespaces"))
+    }
+
     /// One exchange with the kernel; the answers' payloads, family headers stripped.
     fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>>;
 
@@ -80,6 +110,18 @@ pub trait Host: Send + Sync {
     }
 }
 
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Major and minor number of the file system it is on.
+    pub file_system: (u32, u32),
+    pub inode: u64,
+    /// Major and minor number, where it is a character device (st_rdev).
+    pub device: Option<(u32, u32)>,
+    /// Whose it is.
+    pub uid: u32,
+}
+
 /// A question or command to the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
@@ -87,9 +129,13 @@ pub enum Ask {
     Genl { family: Genl, command: u8, mode: Mode, payload: Vec<u8> },
     /// rtnetlink; `payload` is the family struct (ifinfomsg, …) and its TLVs. Answers likewise.
     Route { kind: u16, mode: Mode, payload: Vec<u8> },
-    /// A sock_diag dump of sockets; `payload` is `struct inet_diag_req_v2` and its TLVs. Answers are
-    /// `struct inet_diag_msg` and TLVs, at most `most` of them: the rest of a longer dump is left.
+    /// A sock_diag dump of sockets; `payload` is the family's request (`struct inet_diag_req_v2`,
+    /// `struct xdp_diag_req`) and its TLVs. Answers are the family's message (`struct inet_diag_msg`, …)
+    /// and TLVs, at most `most` of them: the rest of a longer dump is left.
     Diag { payload: Vec<u8>, most: usize },
+    /// NETLINK_RDMA's device family (RDMA_NL_NLDEV): `command` is of `enum rdma_nldev_command`;
+    /// payload and answers are TLVs.
+    Rdma { command: u8, mode: Mode, payload: Vec<u8> },
     /// SIOCETHTOOL on `nic` with this buffer (its first word is the command); answers the buffer.
     Ethtool { nic: String, buffer: Vec<u8> },
 }

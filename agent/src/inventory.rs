@@ -11,14 +11,15 @@ mod facts;
 mod fingerprint;
 pub mod hazard;
 mod health;
-mod link;
+pub(crate) mod link;
 pub mod look;
 mod machine;
-mod management;
+pub(crate) mod management;
 mod pci;
 mod queue;
 pub mod subject;
 mod survey;
+mod ties;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub use facts::{
 };
 pub use health::{Health, Reporter};
 pub use management::{ManagementFacts, addresses, management};
+pub use ties::ties;
 
 use self::{
     hazard::{Careful, Reach},
@@ -214,6 +216,7 @@ impl Sources {
             ptp: port.and_then(ethtool::Port::clock),
             default_route: self.uses.default_route(nic.ifindex),
             addresses: self.uses.addresses(nic.ifindex),
+            holders: Vec::new(),
             settings: BTreeMap::new(),
             unsupported: BTreeMap::new(),
             skips: Vec::new(),
@@ -236,8 +239,26 @@ impl Sources {
 }
 
 /// `0000:3b:00` of `0000:3b:00.1`.
-fn slot(address: &str) -> &str {
+pub(crate) fn slot(address: &str) -> &str {
     address.rsplit_once('.').map_or(address, |(slot, _)| slot)
+}
+
+/// Every link of this network namespace, by ifindex.
+pub(crate) fn links(host: &dyn Host) -> Result<BTreeMap<u32, link::Entry>> {
+    link::dump(host, &mut Notes::default())
+}
+
+/// The serial numbers that devlink knows, by PCI address.
+pub(crate) fn serials(host: &dyn Host) -> Result<BTreeMap<String, String>> {
+    let mut notes = Notes::default();
+    let devices = devlink::dump(host, &mut notes);
+    match notes.0.into_iter().next() {
+        Some(why) => Err(Fault::new(Kind::Io, "find the ports of a device", why)),
+        None => Ok(devices
+            .into_iter()
+            .filter_map(|(address, device)| Some((address, device.serial?)))
+            .collect()),
+    }
 }
 
 /// What could not be read, in words.

@@ -142,6 +142,8 @@ impl Stage {
             digest: None,
             allow_management: false,
             force: false,
+            overridden: Vec::new(),
+            standby: None,
             session: None,
             hazards: Terms { overrides: Overrides::All, ..Terms::default() },
         };

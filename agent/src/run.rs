@@ -115,6 +115,8 @@ pub enum Event {
     Paused,
     /// The kernel announced a change that was not ours, and a re-read confirmed it.
     Intruded(Vec<Foreign>),
+    /// A write was not made: it would hurt somebody who uses the NIC now.
+    Barred(String),
     /// The operator, a signal or `abort` wants it undone.
     Stop(String),
 }
@@ -174,6 +176,8 @@ pub struct Run {
     disturbed: BTreeSet<Name>,
     /// Whether a write has been asked for: from then on a run can only commit, revert or be stuck.
     wrote: bool,
+    /// Whether a write has been made.
+    touched: bool,
     /// Why the last stage was put back.
     last_why: String,
     /// Why the last verdict would keep only provisionally.
@@ -299,6 +303,7 @@ impl Run {
             writes: Vec::new(),
             disturbed: BTreeSet::new(),
             wrote: false,
+            touched: false,
             last_why: String::new(),
             provisional: None,
             stopped: false,
@@ -325,6 +330,7 @@ impl Run {
             writes: Vec::new(),
             disturbed: BTreeSet::new(),
             wrote: true,
+            touched: true,
             last_why: String::new(),
             provisional: None,
             stopped: false,
@@ -361,6 +367,11 @@ impl Run {
         }
     }
 
+    /// Whether a step is on the way to what the playbook wants, and not back.
+    pub fn is_forward(&self) -> bool {
+        !matches!(self.phase, Phase::Restoring(_) | Phase::Done)
+    }
+
     /// What should be in the keys that this run has written: the engine compares when the kernel
     /// announces a change.
     pub fn written(&self) -> impl Iterator<Item = (&Name, &Value)> {
@@ -371,6 +382,21 @@ impl Run {
     pub fn step(&mut self, event: Event) -> Action {
         if let Event::Stop(why) = &event {
             return self.stop(why);
+        }
+        match &event {
+            Event::Barred(why) if self.is_forward() => return self.barred(&why.clone()),
+            Event::Wrote { .. } => self.touched = true,
+            Event::Begin
+            | Event::Recorded(_)
+            | Event::Settled(_)
+            | Event::Baselined(_)
+            | Event::Measured(_)
+            | Event::Judged(_)
+            | Event::Values(_)
+            | Event::Paused
+            | Event::Intruded(_)
+            | Event::Barred(_)
+            | Event::Stop(_) => {}
         }
         if let (Event::Intruded(moved), false) = (&event, self.is_returning()) {
             return self.intruded(moved.clone());
@@ -388,6 +414,11 @@ impl Run {
             return self.refuse("stopped", why);
         }
         self.revert(why)
+    }
+
+    /// Before the first write it is a refusal like any other; after it, what was written goes back.
+    fn barred(&mut self, why: &str) -> Action {
+        if self.touched { self.revert(why) } else { self.refuse("in-use", why) }
     }
 
     fn refuse(&mut self, rule: &str, why: &str) -> Action {

@@ -6,6 +6,7 @@ mod begin;
 mod control;
 mod finish;
 pub mod hazards;
+mod users;
 
 use firmware_catalog::{Catalog, Subject, scheme::SchemeError};
 use playbooks::Playbook;
@@ -24,6 +25,7 @@ use crate::{
 
 pub use begin::{Apply, Meters, Prepared, apply, prepare};
 pub use finish::{recover, revert, revert_because};
+pub use users::StandbyPath;
 
 /// The exit codes of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -1,5 +1,7 @@
 //! Who may do what, and when. Pure: facts in, a ruling out; no IO, no clock.
 //!
+//! - [`holders`]: who uses a NIC, and whom a step on it would hurt
+//! - [`standby`]: where traffic goes while a NIC is mended
 //! - [`sysctl`]: the one list of kernel parameters that playbooks may set, and the way from key to file
 //! - [`management`]: the NIC by which the operator reaches the host is not disturbed by accident
 //! - [`phase`]: what a venue does at an instant
@@ -18,11 +20,13 @@ mod cedar;
 pub mod config;
 pub mod control;
 pub mod decide;
+pub mod holders;
 pub mod management;
 pub mod phase;
 pub mod request;
 pub mod set;
 pub mod sshsig;
+pub mod standby;
 pub mod sysctl;
 pub mod ways;
 

@@ -52,6 +52,8 @@ fn request(settings: &str, applies: &str, terms: Terms) -> Apply {
         digest: None,
         allow_management: false,
         force: false,
+        overridden: Vec::new(),
+        standby: None,
         session: None,
         hazards: terms,
     }

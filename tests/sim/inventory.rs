@@ -105,7 +105,7 @@ fn reaches(ask: &Ask, command: u8, ioctls: &[u32], nic: &NicFacts, ifindex: u32)
             let index = header.and_then(|header| header.find(1)).and_then(|index| index.number());
             *mode == Mode::Dump || index == Some(u64::from(ifindex))
         }
-        Ask::Genl { .. } | Ask::Route { .. } | Ask::Diag { .. } => false,
+        Ask::Genl { .. } | Ask::Route { .. } | Ask::Diag { .. } | Ask::Rdma { .. } => false,
         Ask::Ethtool { nic: name, buffer } => {
             let number = u32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
             *name == nic.name && ioctls.contains(&number)

@@ -177,6 +177,8 @@ impl Trial<'_> {
             digest: None,
             allow_management: false,
             force: true,
+            overridden: Vec::new(),
+            standby: None,
             session: None,
             hazards: Default::default(),
         };

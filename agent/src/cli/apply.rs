@@ -44,9 +44,16 @@ pub(super) struct Args {
     /// Allow steps that drop the link of the NIC by which this host is reached.
     #[arg(long)]
     pub allow_management: bool,
-    /// Go on in spite of this known hazard, by its issue's id; may be given again. It is logged.
+    /// Go on in spite of this known hazard, by its issue's id, or take the harm to this user of the NIC upon
+    /// yourself (`held:udp:ntpd`); may be given again. It is logged.
     #[arg(long, value_name = "ID")]
     pub override_hazard: Vec<String>,
+    /// Another NIC that strategies can go to while this one is mended: probed, and this run's alone.
+    #[arg(long, value_name = "IF")]
+    pub standby: Option<String>,
+    /// The reflector that the standby is probed against, where --peer cannot be reached by it.
+    #[arg(long, value_name = "HOST[:PORT]", requires = "standby")]
+    pub standby_peer: Option<String>,
     /// Run even though the baseline meets the objective already.
     #[arg(long)]
     pub force: bool,
@@ -97,9 +104,17 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
             Some(probe_of(&host, &request, nic, peer)?)
         }
     };
+    let mut standby = match &request.standby {
+        None => None,
+        Some(path) => {
+            let peer = path.peer.as_deref().unwrap_or(&peer);
+            Some(probe_of(&host, &request, &path.nic, peer)?)
+        }
+    };
     let mut recording = Recording::beside(&mut probe, &host, &request.nic, &request.playbook);
     let control = control.as_mut().map(|probe| probe as &mut dyn Meter);
-    let meters = Meters { nic: &mut recording, control };
+    let standby = standby.as_mut().map(|probe| probe as &mut dyn Meter);
+    let meters = Meters { nic: &mut recording, control, standby };
     let second = second_path(args)?;
     let outcome = at_desk(common, &host, &disk, |desk| runs::apply(desk, &request, meters))?;
     if let Outcome::Ran(record) = &outcome
@@ -229,7 +244,9 @@ pub(super) fn probe_of<'h>(
 fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
     let session = place::session();
     let (allow_management, force) = (args.allow_management, args.force);
-    let hazards = super::plan::hazards(common, &args.override_hazard)?;
+    let (overridden, known) = super::plan::overrides(&args.override_hazard);
+    let hazards = super::plan::hazards(common, &known)?;
+    let standby = super::plan::standby(args.standby.as_ref(), args.standby_peer.as_ref());
     if let Some(wanted) = &args.plan {
         let (digest, plan) = super::plan::stored(common, wanted)?;
         let nic = plan.nic_name.clone();
@@ -245,6 +262,8 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
             digest,
             allow_management,
             force,
+            overridden,
+            standby,
             session,
             hazards,
         });
@@ -263,6 +282,8 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
         digest,
         allow_management,
         force,
+        overridden,
+        standby,
         session,
         hazards,
     })

@@ -126,6 +126,8 @@ fn one_run(
         digest: None,
         allow_management: false,
         force: false,
+        overridden: Vec::new(),
+        standby: None,
         session: None,
         hazards: Default::default(),
     };

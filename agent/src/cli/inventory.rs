@@ -3,10 +3,13 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use playbooks::{Name, Value};
+use policy::holders::Holder;
 
 use super::{Common, Done, out, place, site};
 use crate::{
     fault::Kind,
+    guard,
+    host::{Host, Nic, nic},
     inventory::{self, Health, HostFacts, Inventory, NicFacts, Reporter},
     runs::{Declined, Exit},
     setting::Current,
@@ -22,17 +25,43 @@ pub struct Args {
 pub fn run(common: &Common, args: &Args) -> Done {
     site::adopt(common);
     let host = place::machine()?;
-    let taken = inventory::take(&host, args.nic.as_deref()).map_err(|fault| {
+    let mut taken = inventory::take(&host, args.nic.as_deref()).map_err(|fault| {
         let exit = if fault.kind == Kind::Gone { Exit::Wrong } else { Exit::Failed };
         Declined::new(exit, "nic", fault.to_string())
     })?;
+    let looked = used_by(&host, &mut taken);
     if common.json {
         out::json(&taken);
     } else {
         let view = if args.nic.is_some() { View::Details } else { View::List };
         out::line(render(&taken, view).trim_end());
+        looked.iter().for_each(|cost| out::remark(&format!("note: {cost}")));
     }
     Ok(Exit::Done)
+}
+
+/// Who uses each of them; what finding it out has cost.
+fn used_by(host: &dyn Host, taken: &mut Inventory) -> Option<guard::Cost> {
+    let listed = |nic: &Nic| taken.nics.iter().any(|facts| facts.id == nic.id);
+    // A NIC that went away meanwhile has no users.
+    let nics: Vec<Nic> = nic::all(host).unwrap_or_default().into_iter().filter(listed).collect();
+    if nics.is_empty() {
+        return None;
+    }
+    let report = guard::look(host, &nics);
+    for facts in &mut taken.nics {
+        let own = report.holders().iter().filter(|holder| belongs(holder, facts, &nics));
+        facts.holders = own.cloned().collect();
+    }
+    Some(report.cost)
+}
+
+/// A port that is not listed itself (a function without an interface here) is told with its device.
+fn belongs(holder: &Holder, facts: &NicFacts, listed: &[Nic]) -> bool {
+    let is_listed = listed.iter().any(|nic| nic.name == holder.port);
+    let slot = facts.pci.as_ref().map(|pci| inventory::slot(&pci.address));
+    let same_slot = slot.is_some_and(|slot| slot == inventory::slot(&holder.port));
+    holder.port == facts.name || (!is_listed && (listed.len() == 1 || same_slot))
 }
 
 /// How much to show.
@@ -189,6 +218,10 @@ fn details(text: &mut String, nic: &NicFacts) {
     line(text, &format!("{}  {known}", nic.name));
     for (name, words) in facts(nic) {
         block(text, name, &[words]);
+    }
+    let holders: Vec<String> = nic.holders.iter().map(ToString::to_string).collect();
+    if !holders.is_empty() {
+        block(text, "holders", &holders);
     }
     block(text, "queues", &queues(nic));
     line(text, "settings");

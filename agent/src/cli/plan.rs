@@ -5,11 +5,13 @@ use playbooks::{
     vocabulary::{Disruption, Scope, TakesEffect},
 };
 
+use policy::holders::{Effect, Holder, effect};
+
 use super::{Common, Done, out, place, site};
 use crate::{
     plan::{Plan, Step},
     runs::{
-        self, Apply, Declined, Exit, Prepared,
+        self, Apply, Declined, Exit, Prepared, StandbyPath,
         hazards::{Overrides, Terms},
     },
     store::{Store, disk::Disk},
@@ -31,12 +33,20 @@ pub(super) struct Args {
     /// Allow steps that drop the link of the NIC by which this host is reached.
     #[arg(long)]
     pub allow_management: bool,
-    /// Go on in spite of this known hazard, by its issue's id; may be given again. It is logged.
+    /// Go on in spite of this known hazard, by its issue's id, or take the harm to this user of the NIC upon
+    /// yourself (`held:udp:ntpd`); may be given again. It is logged.
     #[arg(long, value_name = "ID")]
     pub override_hazard: Vec<String>,
+    /// Another NIC that strategies can go to while this one is mended.
+    #[arg(long, value_name = "IF")]
+    pub standby: Option<String>,
+    /// The reflector that the standby is probed against, where --peer cannot be reached by it.
+    #[arg(long, value_name = "HOST[:PORT]", requires = "standby")]
+    pub standby_peer: Option<String>,
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> Done {
+    let (overridden, known) = overrides(&args.override_hazard);
     let request = Apply {
         playbook: place::playbook(common, &args.playbook)?,
         nic: args.nic.clone(),
@@ -45,8 +55,10 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         digest: None,
         allow_management: args.allow_management,
         force: false,
+        overridden,
+        standby: standby(args.standby.as_ref(), args.standby_peer.as_ref()),
         session: place::session(),
-        hazards: hazards(common, &args.override_hazard)?,
+        hazards: hazards(common, &known)?,
     };
     let host = place::machine()?;
     let prepared = runs::prepare(&host, &request)?;
@@ -54,7 +66,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     if common.json {
         out::json(&document(&prepared));
     } else {
-        print(&prepared);
+        print(&prepared, &request);
         if let Err(fault) = &kept {
             out::remark(&format!("note      the plan was not stored: {fault}"));
         }
@@ -69,6 +81,15 @@ pub(super) fn hazards(common: &Common, overrides: &[String]) -> Result<Terms, De
     known.sort();
     known.dedup();
     Ok(Terms { catalog, overrides: Overrides::These(known) })
+}
+
+/// Users of the NIC, and known hazards: which of the ids are which.
+pub(super) fn overrides(ids: &[String]) -> (Vec<String>, Vec<String>) {
+    ids.iter().cloned().partition(|id| id.starts_with("held:"))
+}
+
+pub(super) fn standby(nic: Option<&String>, peer: Option<&String>) -> Option<StandbyPath> {
+    nic.map(|nic| StandbyPath { nic: nic.clone(), peer: peer.cloned() })
 }
 
 /// The plan that was stored under this digest.
@@ -105,6 +126,7 @@ fn document(prepared: &Prepared) -> serde_json::Value {
     serde_json::json!({
         "digest": plan.digest(),
         "plan": plan,
+        "used-by": prepared.users.holders(),
         "would-be-refused": prepared.refusals,
         "overridden-hazards": prepared.overridden,
         "nothing-to-do": plan.is_done(),
@@ -140,7 +162,7 @@ pub(super) fn in_words(plan: &Plan) {
     }
 }
 
-fn print(prepared: &Prepared) {
+fn print(prepared: &Prepared, request: &Apply) {
     let plan = &prepared.plan;
     in_words(plan);
     section("mind", prepared.facts.warnings.iter().cloned());
@@ -154,6 +176,8 @@ fn print(prepared: &Prepared) {
         "hazards overridden",
         overridden.map(|h| format!("{}: {} [{}]", h.issue, h.title, h.source)),
     );
+    section("used by", used(prepared));
+    section("standby", request.standby.iter().map(stands_by));
     let refusals = prepared.refusals.iter();
     section("would be refused", refusals.map(ToString::to_string));
 }
@@ -164,6 +188,32 @@ fn section(title: &str, lines: impl Iterator<Item = String>) {
         out::line(&format!("\n{title}"));
         lines.iter().for_each(|text| out::line(&format!("  {text}")));
     }
+}
+
+/// Who could feel it, and what it costs to know.
+fn used(prepared: &Prepared) -> impl Iterator<Item = String> {
+    let users = &prepared.users;
+    let felt = prepared.plan.disruption;
+    let line = move |holder: &Holder| match effect(holder.signal, felt) {
+        Effect::Blocks => format!("{holder}  [in the way: {}]", holder.id()),
+        Effect::Warns => format!("{holder}  [feels it and goes on]"),
+        Effect::Passes => holder.to_string(),
+    };
+    let lines: Vec<String> = users.holders().iter().map(line).collect();
+    let looked = (felt > Disruption::None).then(|| match lines.is_empty() {
+        true => format!("nobody who would feel it ({})", users.cost),
+        false => users.cost.to_string(),
+    });
+    lines.into_iter().chain(looked)
+}
+
+fn stands_by(path: &StandbyPath) -> String {
+    let peer = path.peer.as_deref().unwrap_or("--peer");
+    format!(
+        "{}: must be another device, is probed against {peer} before the run and before each step that \
+         drops the link, and is the run's alone until it ends",
+        path.nic
+    )
 }
 
 fn watched_on(probation: &Probation) -> String {

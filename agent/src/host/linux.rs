@@ -10,12 +10,14 @@
 pub(crate) mod burden;
 mod clock;
 mod devlink;
+mod elsewhere;
 mod files;
 mod genl;
 mod ioctl;
 mod message;
 mod notices;
 mod socket;
+mod stat;
 mod sysfs;
 
 use std::{
@@ -30,7 +32,7 @@ use nix::time::{ClockId, clock_gettime};
 use self::{files::Files, genl::Family, ioctl::Ethtool, notices::Gathered, socket::Netlink};
 use crate::{
     fault::{Fault, Kind, Result},
-    host::{Ask, Bearings, Burden, Genl, Host, Laid, Mode, Notice, Now, tlv::Attrs},
+    host::{Ask, Bearings, Burden, Genl, Host, Laid, Mode, Notice, Now, Stat, tlv::Attrs},
 };
 
 /// NETLINK_ROUTE and NETLINK_GENERIC of include/uapi/linux/netlink.h.
@@ -39,6 +41,10 @@ const GENERIC: isize = 16;
 /// NETLINK_SOCK_DIAG, and SOCK_DIAG_BY_FAMILY of include/uapi/linux/sock_diag.h.
 const SOCK_DIAG: isize = 4;
 const DIAG_BY_FAMILY: u16 = 20;
+/// NETLINK_RDMA; RDMA_NL_NLDEV of include/uapi/rdma/rdma_netlink.h, and where a type's command begins.
+const RDMA: isize = 20;
+const NLDEV: u16 = 5;
+const RDMA_CLIENT_SHIFT: u16 = 10;
 const RTM_GETLINK: u16 = 18;
 /// Bytes of `struct ifinfomsg`; all zero asks for every interface.
 const IFINFOMSG_BYTES: usize = 16;
@@ -122,6 +128,24 @@ impl Host for Linux {
         self.files.mode(path)
     }
 
+    fn links(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        self.files.links(path)
+    }
+
+    fn stat(&self, path: &Path) -> Result<Stat> {
+        self.files.stat(path)
+    }
+
+    fn protocol(&self, path: &Path) -> Result<String> {
+        self.files.protocol(path)
+    }
+
+    fn elsewhere(&self, namespace: &Path, asks: &[Ask]) -> Result<Vec<Result<Vec<Vec<u8>>>>> {
+        let act = format!("enter the network namespace {}", namespace.display());
+        let namespace = self.files.namespace(&act, namespace)?;
+        elsewhere::ask(&act, &namespace, asks)
+    }
+
     fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>> {
         match ask {
             Ask::Genl { family, command, mode, payload } => {
@@ -132,11 +156,12 @@ impl Host for Linux {
                 lock(&self.route).exchange(&act, *kind, *mode, payload)
             }
             Ask::Diag { payload, most } => {
-                let act = "list sockets";
-                // A socket of its own: closing it ends a dump that is not read to its end.
-                self.files.check_namespace(act)?;
-                let mut netlink = Netlink::open(SOCK_DIAG)?.at_most(*most);
-                netlink.exchange(act, DIAG_BY_FAMILY, Mode::Dump, payload)
+                self.files.check_namespace(LIST_SOCKETS)?;
+                diag(Netlink::open(SOCK_DIAG)?, payload, *most)
+            }
+            Ask::Rdma { command, mode, payload } => {
+                self.files.check_namespace("ask the RDMA devices")?;
+                rdma(*command, *mode, payload)
             }
             Ask::Ethtool { nic, buffer } => Ok(vec![self.ethtool.exchange(nic, buffer)?]),
         }
@@ -178,6 +203,19 @@ impl Host for Linux {
     fn unburden(&self, left: &str) -> Result<()> {
         burden::unburden(left)
     }
+}
+
+const LIST_SOCKETS: &str = "list sockets";
+
+/// On a socket of its own: closing it ends a dump that is not read to its end.
+fn diag(netlink: Netlink, payload: &[u8], most: usize) -> Result<Vec<Vec<u8>>> {
+    netlink.at_most(most).exchange(LIST_SOCKETS, DIAG_BY_FAMILY, Mode::Dump, payload)
+}
+
+fn rdma(command: u8, mode: Mode, payload: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let act = format!("RDMA netlink command {command}");
+    let kind = NLDEV << RDMA_CLIENT_SHIFT | u16::from(command);
+    Netlink::open(RDMA)?.exchange(&act, kind, mode, payload)
 }
 
 impl Generic {

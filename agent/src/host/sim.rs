@@ -34,6 +34,7 @@ mod quirk;
 mod random;
 mod route;
 mod script;
+mod sockets;
 mod sysctl;
 mod tables;
 mod values;
@@ -47,7 +48,7 @@ use std::{
 
 use playbooks::Value;
 
-use super::{Ask, Bearings, Clock, Genl, Host, Notice, Now, clock::Within};
+use super::{Ask, Bearings, Clock, Genl, Host, Notice, Now, Stat, clock::Within};
 use crate::fault::{Fault, Result};
 
 pub use around::{Around, SimAddress, SimQdisc, SimRoute};
@@ -60,6 +61,7 @@ pub use param::{Param, ParamType};
 pub use quirk::{Quirk, Reset};
 pub use random::Random;
 pub use script::{Act, Blow, Event, Injection, Moment};
+pub use sockets::{Protocol, SimSocket};
 
 /// What the process dies of: the payload that a test finds in `catch_unwind`'s error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -355,6 +357,14 @@ impl Host for Sim {
         self.call(|| format!("read the link {}", path.display()), |state| hook::target(state, path))
     }
 
+    fn links(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        self.call(|| format!("list {}", path.display()), |state| hook::links(state, path))
+    }
+
+    fn stat(&self, path: &Path) -> Result<Stat> {
+        self.call(|| format!("look at {}", path.display()), |state| hook::stat(state, path))
+    }
+
     fn mode(&self, path: &Path) -> Result<u32> {
         let act = || format!("read the mode of {}", path.display());
         self.call(act, |state| hook::mode(state, path))
@@ -413,6 +423,7 @@ fn describe(ask: &Ask) -> String {
         Ask::Genl { family, command, .. } => format!("ask {} command {command}", family.name()),
         Ask::Route { kind, .. } => format!("ask rtnetlink type {kind}"),
         Ask::Diag { .. } => "list sockets".to_owned(),
+        Ask::Rdma { command, .. } => format!("ask RDMA netlink command {command}"),
         Ask::Ethtool { nic, .. } => format!("SIOCETHTOOL on {nic}"),
     }
 }
@@ -429,8 +440,9 @@ fn answer(state: &mut State, ask: &Ask) -> Result<Vec<Vec<u8>>, Refusal> {
             devlink::ask(state, *command, *mode, payload)
         }
         Ask::Route { kind, mode, payload } => route::ask(state, *kind, *mode, payload),
-        // This machine has no sockets.
-        Ask::Diag { .. } => Err(Refusal::errno(libc::EOPNOTSUPP)),
+        Ask::Diag { payload, most } => sockets::ask(state, payload, *most),
+        // This machine has no RDMA devices.
+        Ask::Rdma { .. } => Err(Refusal::errno(libc::EOPNOTSUPP)),
         Ask::Ethtool { nic, buffer } => ioctl::ask(state, nic, buffer).map(|reply| vec![reply]),
     }
 }

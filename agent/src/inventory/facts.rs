@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use playbooks::Name;
+use policy::holders::Holder;
 use serde::{Deserialize, Serialize};
 
 use super::health::Reporter;
@@ -94,6 +95,9 @@ pub struct NicFacts {
     pub default_route: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub addresses: Vec<String>,
+    /// Who uses it, by [`crate::guard`]; looked for only when asked.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub holders: Vec<Holder>,
 
     pub settings: BTreeMap<Name, Current>,
     pub unsupported: BTreeMap<Name, String>,

@@ -12,7 +12,7 @@ use firmware_catalog::{Catalog, Device, Issue, Read, read_hazard};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{
-        Ask, Genl, Host, Mode, Nic, Notice, Now,
+        Ask, Genl, Host, Mode, Nic, Notice, Now, Stat,
         tlv::{Attrs, Writer},
     },
 };
@@ -216,7 +216,8 @@ impl Host for Careful<'_> {
             }
             Ask::Genl { family: Genl::Netdev | Genl::Devlink, .. }
             | Ask::Route { .. }
-            | Ask::Diag { .. } => self.host.request(ask),
+            | Ask::Diag { .. }
+            | Ask::Rdma { .. } => self.host.request(ask),
             Ask::Ethtool { nic, buffer } => {
                 let known = self.nics.iter().find(|known| known.name == *nic);
                 self.check(known, read_of_ioctl(buffer))?;
@@ -243,6 +244,22 @@ impl Host for Careful<'_> {
 
     fn mode(&self, path: &Path) -> Result<u32> {
         self.host.mode(path)
+    }
+
+    fn links(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        self.host.links(path)
+    }
+
+    fn stat(&self, path: &Path) -> Result<Stat> {
+        self.host.stat(path)
+    }
+
+    fn protocol(&self, path: &Path) -> Result<String> {
+        self.host.protocol(path)
+    }
+
+    fn elsewhere(&self, namespace: &Path, asks: &[Ask]) -> Result<Vec<Result<Vec<Vec<u8>>>>> {
+        self.host.elsewhere(namespace, asks)
     }
 
     fn notices(&self) -> Result<Vec<Notice>> {

@@ -53,34 +53,34 @@ const WANTED: &[u16] = &[
 
 /// One link, of a NIC or not (loopback is here too, for routes and membership).
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Entry {
-    pub(super) ifindex: u32,
-    pub(super) name: String,
-    pub(super) up: bool,
-    pub(super) carrier: bool,
-    pub(super) state: String,
-    pub(super) mac: String,
-    pub(super) permanent_mac: Option<String>,
-    pub(super) altnames: Vec<String>,
+pub(crate) struct Entry {
+    pub(crate) ifindex: u32,
+    pub(crate) name: String,
+    pub(crate) up: bool,
+    pub(crate) carrier: bool,
+    pub(crate) state: String,
+    pub(crate) mac: String,
+    pub(crate) permanent_mac: Option<String>,
+    pub(crate) altnames: Vec<String>,
     /// IFLA_INFO_KIND: `veth`, `bridge`; empty for a device's own interface.
-    pub(super) kind: String,
-    pub(super) vlan: Option<u16>,
-    pub(super) master: Option<u32>,
+    pub(crate) kind: String,
+    pub(crate) vlan: Option<u16>,
+    pub(crate) master: Option<u32>,
     /// IFLA_LINK: the interface below, or a veth's other end.
-    pub(super) lower: Option<u32>,
+    pub(crate) lower: Option<u32>,
     /// `lower` lies in another network namespace.
-    pub(super) lower_is_elsewhere: bool,
-    pub(super) qdisc: Option<String>,
-    pub(super) queues_rx: u32,
-    pub(super) queues_tx: u32,
-    pub(super) xdp: Option<super::Xdp>,
+    pub(crate) lower_is_elsewhere: bool,
+    pub(crate) qdisc: Option<String>,
+    pub(crate) queues_rx: u32,
+    pub(crate) queues_tx: u32,
+    pub(crate) xdp: Option<super::Xdp>,
     /// The name of the device behind it on its bus: `0000:3b:00.0`, `virtio2`.
-    pub(super) parent: Option<String>,
+    pub(crate) parent: Option<String>,
 }
 
 impl Entry {
     /// `physical` for a device's own interface, `virtual` for one without device or kind.
-    pub(super) fn kind_in_words(&self) -> String {
+    pub(crate) fn kind_in_words(&self) -> String {
         match (self.kind.as_str(), &self.parent) {
             ("", Some(_)) => super::PHYSICAL.to_owned(),
             ("", None) => "virtual".to_owned(),
@@ -89,7 +89,7 @@ impl Entry {
     }
 
     /// A veth's or netkit's other end, in this namespace.
-    pub(super) fn peer(&self) -> Option<u32> {
+    pub(crate) fn peer(&self) -> Option<u32> {
         self.lower.filter(|_| self.is_pair() && !self.lower_is_elsewhere)
     }
 
@@ -99,7 +99,7 @@ impl Entry {
 
     /// The interface that carries this one's packets, in this namespace. A veth's other end is a
     /// peer, not a carrier.
-    pub(super) fn sits_on(&self) -> Option<u32> {
+    pub(crate) fn sits_on(&self) -> Option<u32> {
         let carried = !self.is_pair() && !self.lower_is_elsewhere;
         self.lower.filter(|&lower| carried && lower != 0 && lower != self.ifindex)
     }

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     fault::Result,
-    host::{Ask, Host, Mode, Notice, Now},
+    host::{Ask, Host, Mode, Notice, Now, Stat},
 };
 
 /// The machine as it was when first asked.
@@ -68,12 +68,29 @@ impl Host for Look<'_> {
             Ask::Genl { mode: Mode::Do | Mode::Create | Mode::Append | Mode::Replace, .. }
             | Ask::Route { mode: Mode::Do | Mode::Create | Mode::Append | Mode::Replace, .. }
             | Ask::Diag { .. }
+            | Ask::Rdma { .. }
             | Ask::Ethtool { .. } => self.host.request(ask),
         }
     }
 
     fn mode(&self, path: &Path) -> Result<u32> {
         self.host.mode(path)
+    }
+
+    fn links(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        self.host.links(path)
+    }
+
+    fn stat(&self, path: &Path) -> Result<Stat> {
+        self.host.stat(path)
+    }
+
+    fn protocol(&self, path: &Path) -> Result<String> {
+        self.host.protocol(path)
+    }
+
+    fn elsewhere(&self, namespace: &Path, asks: &[Ask]) -> Result<Vec<Result<Vec<Vec<u8>>>>> {
+        self.host.elsewhere(namespace, asks)
     }
 
     /// A look changes nothing; what is written all the same goes to the machine and is not

@@ -85,7 +85,7 @@ fn canonical(session: &str) -> Result<IpAddr> {
 }
 
 /// This interface and all that sit on it, directly or not.
-fn stack(links: &BTreeMap<u32, link::Entry>, ifindex: u32) -> BTreeSet<u32> {
+pub(crate) fn stack(links: &BTreeMap<u32, link::Entry>, ifindex: u32) -> BTreeSet<u32> {
     let mut found = BTreeSet::from([ifindex]);
     let mut todo = vec![ifindex];
     // Ends: every interface is taken up once.
@@ -107,13 +107,13 @@ fn dump(host: &dyn Host, kind: u16, payload: Vec<u8>) -> Result<Vec<Vec<u8>>> {
 
 /// Addresses and default routes of this network namespace, by ifindex.
 #[derive(Debug, Default)]
-pub(super) struct Uses {
+pub(crate) struct Uses {
     addresses: BTreeMap<u32, Vec<(IpAddr, u8)>>,
     default_routes: BTreeMap<u32, BTreeSet<&'static str>>,
 }
 
 impl Uses {
-    pub(super) fn read(host: &dyn Host) -> Result<Uses> {
+    pub(crate) fn read(host: &dyn Host) -> Result<Uses> {
         let mut uses = Uses::addressed(host)?;
         for (family, name) in [(AF_INET, "ipv4"), (AF_INET6, "ipv6")] {
             let mut payload = vec![0; RTMSG_BYTES];
@@ -134,13 +134,22 @@ impl Uses {
         Ok(uses)
     }
 
+    pub(crate) fn plain(&self, ifindex: u32) -> impl Iterator<Item = IpAddr> {
+        self.addresses.get(&ifindex).into_iter().flatten().map(|(address, _)| *address)
+    }
+
+    /// Every address of the namespace.
+    pub(crate) fn all(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.values().flatten().map(|(address, _)| *address)
+    }
+
     /// Addresses with their prefix lengths, as `ip addr` prints them.
     pub(super) fn addresses(&self, ifindex: u32) -> Vec<String> {
         let addresses = self.addresses.get(&ifindex).into_iter().flatten();
         addresses.map(|(address, length)| format!("{address}/{length}")).collect()
     }
 
-    pub(super) fn default_route(&self, ifindex: u32) -> Vec<String> {
+    pub(crate) fn default_route(&self, ifindex: u32) -> Vec<String> {
         let families = self.default_routes.get(&ifindex).into_iter().flatten();
         families.map(|&family| family.to_owned()).collect()
     }

@@ -1,6 +1,7 @@
 //! What can be said in the log. A newer agent reads every older entry; names never change meaning.
 
 use playbooks::{Name, Value};
+use policy::holders::Holder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -226,6 +227,21 @@ pub enum Fact {
         acts: Vec<String>,
         title: String,
         source: String,
+    },
+    /// Who was found to use the NIC and could feel the run, and whose harm the operator took upon himself.
+    Users {
+        holders: Vec<Holder>,
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        overridden: Vec<String>,
+    },
+    /// Another NIC is this run's standby path until the run ends; it was just probed good.
+    Standby {
+        nic: NicId,
+        nic_name: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        peer: Option<String>,
+        /// What it has in common with the NIC under change.
+        shared_risks: Vec<String>,
     },
     /// The window that everything later is compared with. `evidence` is the digest of its samples.
     Baseline {

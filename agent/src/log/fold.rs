@@ -39,6 +39,8 @@ pub struct RunRecord {
     pub netns: u64,
     pub peer: Option<String>,
     pub uid: u32,
+    /// Its standby path, which is its own until it ends.
+    pub standby: Option<NicId>,
     pub started: Now,
     pub ended: Option<Now>,
     /// Why it ended so: the criterion, the refusal, the operator's word.
@@ -178,6 +180,7 @@ impl History {
                 netns: *netns,
                 peer: peer.clone(),
                 uid: *uid,
+                standby: None,
                 started: entry.at.clone(),
                 ended: None,
                 why: String::new(),
@@ -236,6 +239,7 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
             run.by_hand.clone_from(by_hand);
             end(run, entry, RunState::Stuck, why);
         }
+        Fact::Standby { nic, .. } => run.standby = Some(nic.clone()),
         Fact::Refused { rule, why } => {
             run.rule.clone_from(rule);
             end(run, entry, RunState::Refused, why);
@@ -252,6 +256,7 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         Fact::Begun { .. }
         | Fact::Mended { .. }
         | Fact::HazardOverridden { .. }
+        | Fact::Users { .. }
         | Fact::Baseline { .. }
         | Fact::WriteFailed { .. }
         | Fact::PutBack { .. }

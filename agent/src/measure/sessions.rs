@@ -8,7 +8,7 @@
 //! A look costs a walk over the kernel's table of sessions, so it is followed by a pause of at least
 //! nine times as long.
 
-mod diag;
+pub(crate) mod diag;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

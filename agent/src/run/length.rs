@@ -88,6 +88,8 @@ mod tests {
             digest: None,
             allow_management: false,
             force: false,
+            overridden: Vec::new(),
+            standby: None,
             session: None,
             hazards: Default::default(),
         };

@@ -1,5 +1,7 @@
 //! From a playbook to a run: plan, refuse what may not be, make the undo script, drive.
 
+use std::cell::RefCell;
+
 use playbooks::{
     Playbook,
     playbook::Transport,
@@ -11,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Declined, Desk, Exit, Outcome, control, finish,
     hazards::{self, Forbidden},
+    users::{self, Gate, StandbyPath},
 };
 use crate::{
     engine::{Bench, Engine, Telling, gather},
@@ -37,6 +40,10 @@ pub struct Apply {
     pub digest: Option<String>,
     pub allow_management: bool,
     pub force: bool,
+    /// Holders by their ids (`held:udp:ntpd`) whose harm the operator takes upon himself.
+    pub overridden: Vec<String>,
+    /// Where strategies can go meanwhile.
+    pub standby: Option<StandbyPath>,
     /// The operator's own session, by its local address, so that it is not cut off.
     pub session: Option<String>,
     /// The catalog of known defects, and those that the operator takes upon himself.
@@ -48,6 +55,10 @@ pub struct Apply {
 pub struct Prepared {
     pub plan: Plan,
     pub facts: Facts,
+    /// The NIC under change.
+    pub subject: NicFacts,
+    /// Who could feel it.
+    pub users: guard::Report,
     /// What `apply` would refuse, each with its rule and what would satisfy it.
     pub refusals: Vec<Refusal>,
     /// Known hazards that the request overrides.
@@ -82,12 +93,16 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     }
     let mut facts = facts;
     facts.warnings = warnings(host, &plan);
+    users::standby_nic(host, request)?;
+    let users = users::of(host, &facts.nic, &plan);
     let mut refusals = refusals(host, &facts.nic, &plan, request)?;
+    refusals.extend(users::refusal(&users, &plan, request));
     refusals.extend(control::refusal(host, subject, &plan)?);
-    refusals.extend(blind(host, &facts.nic)?);
+    refusals.extend(blind(host, &facts.nic));
     let weighed = hazards::weigh(&request.hazards, subject, &facts.nic, &plan)?;
     refusals.extend(weighed.refusals);
-    Ok(Prepared { plan, facts, refusals, overridden: weighed.overridden })
+    let subject = subject.clone();
+    Ok(Prepared { plan, facts, subject, users, refusals, overridden: weighed.overridden })
 }
 
 /// Kernel parameters that a playbook may not set, whatever the NIC.
@@ -178,15 +193,15 @@ fn limits(plan: &Plan) -> Vec<String> {
 }
 
 /// A run whose probe cannot represent what the NIC is used for would end inconclusive: better not begun.
-fn blind(host: &dyn Host, nic: &Nic) -> Result<Option<Refusal>> {
-    let holders = guard::bypass::holders(host, nic)?;
-    Ok((!holders.is_empty()).then(|| Refusal {
+fn blind(host: &dyn Host, nic: &Nic) -> Option<Refusal> {
+    let holders = guard::bypass::holders(host, nic);
+    (!holders.is_empty()).then(|| Refusal {
         rule: "kernel-bypass",
         why: format!("{} is used past the kernel: {}", nic.name, holders.join("; ")),
         satisfy: "the probe's packets go through the kernel and say nothing about that traffic; \
                   move it to another NIC first"
             .to_owned(),
-    }))
+    })
 }
 
 /// Who else needs this NIC: nobody knows is no permission.
@@ -207,16 +222,18 @@ pub struct Meters<'a> {
     pub nic: &'a mut dyn Meter,
     /// Through the NIC that the playbook names as `control`.
     pub control: Option<&'a mut dyn Meter>,
+    /// Through the standby, where one is named.
+    pub standby: Option<&'a mut dyn Meter>,
 }
 
 impl<'a> Meters<'a> {
     pub fn alone(nic: &'a mut dyn Meter) -> Meters<'a> {
-        Meters { nic, control: None }
+        Meters { nic, control: None, standby: None }
     }
 }
 
 /// The whole run.
-pub fn apply(desk: &Desk, request: &Apply, meters: Meters<'_>) -> Result<Outcome, Declined> {
+pub fn apply(desk: &Desk, request: &Apply, mut meters: Meters<'_>) -> Result<Outcome, Declined> {
     finish::recover_all(desk)?;
     vouched_for(desk)?;
     if let Some(why) = desk.store.get("frozen")? {
@@ -243,7 +260,11 @@ pub fn apply(desk: &Desk, request: &Apply, meters: Meters<'_>) -> Result<Outcome
     for warning in &prepared.facts.warnings {
         (desk.tell)(&Telling::Note(warning.clone()));
     }
-    let begun = begin(desk, &prepared, &digest)?;
+    let standby = meters.standby.as_mut().map(|meter| &mut **meter as &mut dyn Meter);
+    let (_, standing_by) = users::standby(desk, request, &prepared.subject, standby)?;
+    let mut beside = users::facts(&prepared.users, request);
+    beside.extend(standing_by);
+    let begun = begin(desk, &prepared, &digest, beside)?;
     own_up(desk, &begun.id, &prepared.overridden)?;
     if let Some(refusal) = prepared.refusals.first() {
         // All at once: who overrides one hazard should not have to meet the next one by one.
@@ -285,7 +306,12 @@ fn own_up(desk: &Desk, run: &str, overridden: &[Forbidden]) -> Result<()> {
 }
 
 /// Makes everything durable that a stranger would need if we died at the first write.
-fn begin(desk: &Desk, prepared: &Prepared, digest: &str) -> Result<RunRecord, Declined> {
+fn begin(
+    desk: &Desk,
+    prepared: &Prepared,
+    digest: &str,
+    beside: Vec<Fact>,
+) -> Result<RunRecord, Declined> {
     let plan = &prepared.plan;
     let id = run_id(desk, digest);
     let json = serde_json::to_vec_pretty(plan)
@@ -303,7 +329,9 @@ fn begin(desk: &Desk, prepared: &Prepared, digest: &str) -> Result<RunRecord, De
         peer: plan.peer.clone(),
         uid: desk.uid,
     };
-    desk.say(Some(&id), vec![begun])?;
+    let mut facts = vec![begun];
+    facts.extend(beside);
+    desk.say(Some(&id), facts)?;
     (desk.tell)(&Telling::Begun { run: id.clone() });
     let history = desk.history()?;
     history.find(&id).cloned().map_err(|why| Declined::new(Exit::Failed, "log", why))
@@ -316,7 +344,7 @@ fn drive(
     begun: RunRecord,
     meters: Meters<'_>,
 ) -> Result<Outcome, Declined> {
-    let Prepared { plan, facts, refusals: _, overridden: _ } = prepared;
+    let Prepared { plan, facts, subject: _, users: _, refusals: _, overridden: _ } = prepared;
     let by = Criterions {
         objective: plan.playbook.objective.clone(),
         guardrails: plan.playbook.guardrails.clone(),
@@ -333,7 +361,14 @@ fn drive(
     let meter = meters.nic;
     let control = meters.control.map(|meter| meter as &mut dyn Meter);
     let (baseline, sides) = (None, Default::default());
-    let bench = Bench { meter, control, verify, flows: 0, case, baseline, sides };
+    let gate = Gate {
+        host: desk.host,
+        overridden: request.overridden.clone(),
+        standby: meters.standby.map(|meter| RefCell::new(meter as &mut dyn Meter)),
+    };
+    let bars = |nic: &Nic, disruption| gate.bars(nic, disruption);
+    let gate = &bars;
+    let bench = Bench { meter, control, gate, verify, flows: 0, case, baseline, sides };
     let seq = desk.store.length()?;
     let mut engine = Engine {
         host: desk.host,
@@ -359,6 +394,13 @@ fn owned_by_another(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
     let keys: Vec<String> =
         plan.snapshot.iter().map(|kept| key(&plan.nic, plan.host.netns, &kept.name)).collect();
     for run in history.runs.iter().filter(|run| run.unfinished()) {
+        if run.standby.as_ref() == Some(&plan.nic) {
+            let why = format!(
+                "{} is the standby path of run {}, which is not finished; `nicmend recover` first",
+                plan.nic_name, run.id
+            );
+            return Err(Declined::new(Exit::Refused, "owner", why));
+        }
         let hit = run.originals.iter().find(|kept| keys.contains(&run.key(&kept.name)));
         if let Some(kept) = hit {
             let state = match run.state {

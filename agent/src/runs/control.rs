@@ -1,10 +1,7 @@
 //! Whether the playbook's control NIC can serve as one.
 
 use playbooks::vocabulary::Scope;
-use policy::{
-    Refusal, Ruling,
-    control::{Tie, judge},
-};
+use policy::{Refusal, Ruling, control::judge};
 
 use super::{Declined, Exit};
 use crate::{
@@ -33,34 +30,8 @@ pub(super) fn refusal(
         .flat_map(|step| &step.batch)
         .map(|change| change.name.as_str())
         .collect();
-    Ok(match judge(&subject.name, control, &ties(subject, other), &reaching) {
+    Ok(match judge(&subject.name, control, &inventory::ties(subject, other), &reaching) {
         Ruling::Allowed => None,
         Ruling::Refused(refusal) => Some(refusal),
     })
-}
-
-fn ties(nic: &NicFacts, other: &NicFacts) -> Vec<Tie> {
-    let mut ties = Vec::new();
-    let upper = |facts: &NicFacts| facts.member_of.as_ref().map(|member| member.name.clone());
-    let on = |one: &NicFacts, two: &NicFacts| {
-        one.over.as_ref() == Some(&two.name) || upper(one).as_ref() == Some(&two.name)
-    };
-    if nic.name == other.name {
-        ties.push(Tie::Same);
-    }
-    if nic.siblings.contains(&other.name) || other.siblings.contains(&nic.name) {
-        ties.push(Tie::Sibling);
-    }
-    if nic.peer.as_ref() == Some(&other.name) {
-        ties.push(Tie::OneLink);
-    }
-    if let (Some(one), Some(two)) = (upper(nic), upper(other))
-        && one == two
-    {
-        ties.push(Tie::Shared { upper: one });
-    }
-    if on(nic, other) || on(other, nic) {
-        ties.push(Tie::Stacked);
-    }
-    ties
 }

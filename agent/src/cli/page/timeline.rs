@@ -108,6 +108,8 @@ impl Line<'_> {
             | Fact::AgentStarted { .. }
             | Fact::AgentStopped { .. }
             | Fact::DriftSeen { .. }
+            | Fact::Users { .. }
+            | Fact::Standby { .. }
             | Fact::Disturbed { .. }
             | Fact::Frozen { .. }
             | Fact::Thawed { .. } => {}

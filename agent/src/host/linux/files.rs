@@ -90,6 +90,35 @@ impl Files {
         Ok(names)
     }
 
+    /// The links in a directory, which is opened once.
+    pub(super) fn links(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        let act = format!("list {}", path.display());
+        let directory = self.open(&act, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let mut directory = Dir::from_fd(directory).map_err(|e| fault(&act, e))?;
+        let mut names = Vec::new();
+        for entry in directory.iter() {
+            let entry = entry.map_err(|e| fault(&act, e))?;
+            if matches!(entry.file_type(), None | Some(nix::dir::Type::Symlink)) {
+                names.push(entry.file_name().to_owned());
+            }
+            if names.len() > ENTRIES_MAX {
+                return Err(Fault::new(Kind::Malformed, act, "more than 65536 names"));
+            }
+        }
+        let target = |name: std::ffi::CString| {
+            let target = fcntl::readlinkat(&directory, name.as_c_str()).ok()?;
+            Some((name.to_string_lossy().into_owned(), target.to_string_lossy().into_owned()))
+        };
+        let mut links: Vec<(String, String)> = names.into_iter().filter_map(target).collect();
+        links.sort_unstable();
+        Ok(links)
+    }
+
+    /// A network namespace, held open.
+    pub(super) fn namespace(&self, act: &str, path: &Path) -> Result<OwnedFd> {
+        self.open(act, path, OFlag::O_RDONLY)
+    }
+
     pub(super) fn target(&self, path: &Path) -> Result<String> {
         let act = format!("read the link {}", path.display());
         let (root, rest) = self.place(&act, path)?;
@@ -111,7 +140,7 @@ impl Files {
     }
 
     /// Which directory to start from, and the way from there.
-    fn place(&self, act: &str, path: &Path) -> Result<(BorrowedFd<'_>, PathBuf)> {
+    pub(super) fn place(&self, act: &str, path: &Path) -> Result<(BorrowedFd<'_>, PathBuf)> {
         let plain = path.is_absolute()
             && path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
         if !plain {

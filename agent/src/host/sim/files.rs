@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{State, machine::SimNic, sysctl};
+use super::{State, machine::SimNic, sockets, sysctl};
 
 /// What stands at a path. A directory is implied by what is below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,12 @@ pub(super) fn tree(state: &State) -> Tree {
     for (path, text) in &state.machine.files {
         tree.insert(path.clone(), Node::Text(text.clone()));
     }
+    for (path, target) in &state.machine.links {
+        tree.insert(path.clone(), Node::Link(target.clone()));
+    }
+    for path in state.machine.devices.keys() {
+        tree.entry(path.clone()).or_insert(Node::Text(String::new()));
+    }
     tree
 }
 
@@ -124,6 +130,7 @@ fn host(state: &State, tree: &mut Tree) {
     put("/proc/net/netstat", Node::Hook(Hook::Netstat));
     put("/proc/net/dev", Node::Hook(Hook::NetDev));
     put("/proc/net/route", Node::Hook(Hook::Route));
+    put("/proc/net/protocols", Node::Text(sockets::protocols(state)));
     put("/proc/uptime", Node::Hook(Hook::Uptime));
     put("/proc/sys/kernel/random/boot_id", text(state.boot_id()));
     put("/proc/sys/kernel/osrelease", text(&machine.kernel));

@@ -9,6 +9,7 @@ use super::{
     quirk::{self, Quirk},
     sysctl,
 };
+use crate::host::Stat;
 
 /// As deep as the kernel follows links (MAXSYMLINKS).
 const LINKS_MAX: u32 = 40;
@@ -73,6 +74,27 @@ pub(super) fn target(state: &State, path: &Path) -> Result<String, Refusal> {
     }
 }
 
+/// The links in a directory.
+pub(super) fn links(state: &State, path: &Path) -> Result<Vec<(String, String)>, Refusal> {
+    let names = list(state, path)?.into_iter();
+    let link = |name: String| Some((name.clone(), target(state, &path.join(&name)).ok()?));
+    Ok(names.filter_map(link).collect())
+}
+
+/// Everything here is root's, and on one file system.
+pub(super) fn stat(state: &State, path: &Path) -> Result<Stat, Refusal> {
+    let path = resolve(state, path)?;
+    if !state.tree.contains_key(&path) && !has_children(state, &path) {
+        return Err(errno(libc::ENOENT));
+    }
+    let device = state.machine.devices.get(&path).and_then(|numbers| {
+        let (major, minor) = numbers.split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    });
+    let inode = state.machine.inodes.get(&path).copied().unwrap_or(0);
+    Ok(Stat { file_system: (0, 1), inode, device, uid: 0 })
+}
+
 /// Permission bits, as the kernel's files state by them what may be written.
 pub(super) fn mode(state: &State, path: &Path) -> Result<u32, Refusal> {
     let path = resolve(state, path)?;
@@ -127,6 +149,9 @@ fn resolve(state: &State, path: &Path) -> Result<String, Refusal> {
             done.pop();
             continue;
         }
+        if name.is_empty() {
+            continue;
+        }
         done.push(name);
         if let Some(Node::Link(target)) = state.tree.get(&format!("/{}", done.join("/"))) {
             links += 1;
@@ -134,10 +159,21 @@ fn resolve(state: &State, path: &Path) -> Result<String, Refusal> {
                 return Err(errno(libc::ELOOP));
             }
             done.pop();
+            if target.starts_with('/') {
+                done.clear();
+            }
             todo.extend(target.split('/').rev().map(str::to_owned));
         }
     }
-    Ok(format!("/{}", done.join("/")))
+    let path = format!("/{}", done.join("/"));
+    let below = |sealed: &String| {
+        path.strip_prefix(sealed.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match state.machine.sealed.iter().any(below) {
+        true => Err(errno(libc::EACCES)),
+        false => Ok(path),
+    }
 }
 
 fn nic(state: &State, ifindex: u32) -> Result<&SimNic, Refusal> {

@@ -3,11 +3,13 @@
 //!
 //! Everything has a default, so that a description says only what matters to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{around::Around, model::Traffic, param::Param, quirk::Quirk, script::Event};
+use super::{
+    around::Around, model::Traffic, param::Param, quirk::Quirk, script::Event, sockets::SimSocket,
+};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -34,6 +36,15 @@ pub struct Machine {
     pub modules: BTreeMap<String, BTreeMap<String, String>>,
     /// Any other file, by absolute path; readable only.
     pub files: BTreeMap<String, String>,
+    /// Any other symbolic link: `/proc/7/fd/3` -> `/dev/netmap`.
+    pub links: BTreeMap<String, String>,
+    /// Character devices by path, as `major:minor`.
+    pub devices: BTreeMap<String, String>,
+    /// Inode numbers of files, where they matter.
+    pub inodes: BTreeMap<String, u64>,
+    /// Paths that may not be read, nor anything below them.
+    pub sealed: BTreeSet<String>,
+    pub sockets: Vec<SimSocket>,
     /// What somebody else does to this machine, and when.
     pub script: Vec<Event>,
     /// How packets fare here, for [`super::SimMeter`].
@@ -55,6 +66,11 @@ impl Default for Machine {
             sysctls: BTreeMap::new(),
             modules: BTreeMap::new(),
             files: BTreeMap::new(),
+            links: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            inodes: BTreeMap::new(),
+            sealed: BTreeSet::new(),
+            sockets: Vec::new(),
             script: Vec::new(),
             traffic: Traffic::default(),
         }

@@ -6,6 +6,7 @@ use super::{
     Refusal, State,
     machine::{NetdevGenl, SimNic},
     quirk,
+    sockets::Protocol,
 };
 use crate::host::{
     Mode,
@@ -31,6 +32,8 @@ const QUEUE_ID: u16 = 1;
 const QUEUE_IFINDEX: u16 = 2;
 const QUEUE_TYPE: u16 = 3;
 const QUEUE_NAPI_ID: u16 = 4;
+const QUEUE_IO_URING: u16 = 6;
+const QUEUE_XSK: u16 = 7;
 
 type Answers = Result<Vec<Vec<u8>>, Refusal>;
 
@@ -157,6 +160,18 @@ fn queues(state: &State, nic: &SimNic) -> Vec<Vec<u8>> {
             let mut out = Writer::new();
             out.u32(QUEUE_ID, i as u32).u32(QUEUE_TYPE, kind);
             out.u32(QUEUE_NAPI_ID, state.napi_id(nic.ifindex, i)).u32(QUEUE_IFINDEX, nic.ifindex);
+            for (protocol, attr) in
+                [(Protocol::Xdp, QUEUE_XSK), (Protocol::IoUring, QUEUE_IO_URING)]
+            {
+                let bound = state.machine.sockets.iter().any(|socket| {
+                    socket.protocol == protocol
+                        && socket.nic.as_ref() == Some(&nic.name)
+                        && socket.queue as usize == i
+                });
+                if bound {
+                    out.nest(attr, &Writer::new());
+                }
+            }
             out.into_bytes()
         })
         .collect()

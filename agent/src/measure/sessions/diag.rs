@@ -1,4 +1,4 @@
-//! sock_diag for TCP: what is asked, and what of the answers is used.
+//! sock_diag for TCP and UDP: what is asked, and what of the answers is used.
 //!
 //! Source: include/uapi/linux/inet_diag.h, include/uapi/linux/tcp.h, net/ipv4/inet_diag.c. The kernel
 //! loads its module tcp_diag for this, as it does for ss(8).
@@ -30,7 +30,7 @@ const JUMP: u8 = 1;
 const SOURCE_IS: u8 = 7;
 const OP_BYTES: usize = 4;
 /// Addresses that one filter names; sessions of further ones are left out.
-const ADDRESSES_MAX: usize = 64;
+pub(crate) const ADDRESSES_MAX: usize = 64;
 
 /// One session, as far as it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,11 +73,31 @@ impl Session {
 /// sockets. IPv6 sockets may hold IPv4 sessions, and the kernel's filter sees through that.
 pub(super) fn asks(addresses: &[IpAddr], most: usize) -> Vec<Ask> {
     let addresses = &addresses[..addresses.len().min(ADDRESSES_MAX)];
+    questions(
+        Wanted { protocol: IPPROTO_TCP, states: ESTABLISHED, extensions: INFO_BIT },
+        addresses,
+        most,
+    )
+}
+
+/// Which sockets, and what of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// IPPROTO_TCP, IPPROTO_UDP.
+    pub(crate) protocol: u8,
+    /// A bit set of states.
+    pub(crate) states: u32,
+    /// INET_DIAG_* by their bits.
+    pub(crate) extensions: u8,
+}
+
+/// The questions for the sockets of these local addresses, 64 at most: one for each family.
+pub(crate) fn questions(wanted: Wanted, addresses: &[IpAddr], most: usize) -> Vec<Ask> {
     let v4: Vec<IpAddr> = addresses.iter().copied().filter(IpAddr::is_ipv4).collect();
     let ask = |family: u8, of: &[IpAddr]| {
         // struct inet_diag_req_v2
-        let mut payload = vec![family, IPPROTO_TCP, INFO_BIT, 0];
-        payload.extend_from_slice(&ESTABLISHED.to_ne_bytes());
+        let mut payload = vec![family, wanted.protocol, wanted.extensions, 0];
+        payload.extend_from_slice(&wanted.states.to_ne_bytes());
         payload.resize(payload.len() + SOCKID_BYTES, 0);
         let mut attributes = Writer::new();
         attributes.put(INET_DIAG_REQ_BYTECODE, &filter(of));

@@ -80,7 +80,8 @@ fn sibling(machine: &mut Machine) {
     let mut other = machine.nics[0].clone();
     let pci = other.pci.as_mut().expect("a PCI function");
     "0000:3b:00.1".clone_into(&mut pci.address);
-    ("eth2".clone_into(&mut other.name), "02:00:00:00:00:02".clone_into(&mut other.mac));
+    "eth2".clone_into(&mut other.name);
+    "02:00:00:00:00:02".clone_into(&mut other.mac);
     other.around.addresses.clear();
     machine.nics.push(other);
 }

@@ -104,6 +104,8 @@ fn class(fact: &Fact) -> Class {
         | Fact::ApprovalsUsed { .. }
         | Fact::Begun { .. }
         | Fact::HazardOverridden { .. }
+        | Fact::Users { .. }
+        | Fact::Standby { .. }
         | Fact::Refused { .. }
         | Fact::Frozen { .. }
         | Fact::Thawed { .. } => of(6, 6003, 99, "API Activity"),

@@ -12,6 +12,22 @@ pub fn kind(fact: &Fact) -> String {
     value["kind"].as_str().unwrap_or_default().to_owned()
 }
 
+/// Who uses the NIC, and where traffic can go meanwhile.
+fn around(fact: &Fact) -> Option<String> {
+    let also = |words: &str, more: &[String]| match more.is_empty() {
+        true => String::new(),
+        false => format!("; {words}{}", more.join(", ")),
+    };
+    if let Fact::Users { holders, overridden } = fact {
+        let each: Vec<String> = holders.iter().map(ToString::to_string).collect();
+        return Some(format!("used by {}{}", each.join("; "), also("overridden: ", overridden)));
+    }
+    if let Fact::Standby { nic_name, shared_risks, .. } = fact {
+        return Some(format!("{nic_name} stands by{}", also("", shared_risks)));
+    }
+    None
+}
+
 /// One line.
 pub fn of(fact: &Fact) -> String {
     match fact {
@@ -36,6 +52,7 @@ pub fn of(fact: &Fact) -> String {
             format!("{playbook} on {nic_name} begins; plan {plan}")
         }
         Fact::HazardOverridden { issue, acts, .. } => overridden(issue, acts),
+        beside @ (Fact::Users { .. } | Fact::Standby { .. }) => around(beside).unwrap_or_default(),
         Fact::Baseline { evidence } => format!("baseline measured: {evidence}"),
         Fact::Intent { stage, steps, disturbed } => {
             let changes = steps.iter().flat_map(|step| &step.batch);

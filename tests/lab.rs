@@ -85,6 +85,11 @@ fn who_drives_a_nic_past_the_kernel_is_found_and_not_hurt() {
     case("users");
 }
 
+#[test]
+fn a_sites_catalog_tells_blocked_firmware_from_golden() {
+    case("nicsim-catalog");
+}
+
 /// A case without a test here would run by hand only, and nobody would know.
 #[test]
 fn every_case_has_a_test() {

@@ -118,6 +118,7 @@ impl Place {
             standby: None,
             session: None,
             hazards: Default::default(),
+            firmware: Default::default(),
         };
         place
             .at_desk(|desk| runs::apply(desk, &request, Meters::alone(&mut meter)).map(drop))

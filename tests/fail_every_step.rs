@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use agent::{
     host::sim::{Blow, Machine, Moment, Random, Sim},
     log::RunState,
-    rehearsal::{Door, Ending, Fall, Rehearsed, Stage, hush_injected_crashes},
+    rehearsal::{Door, Ending, Fall, Rehearsed, Shelf, Stage, hush_injected_crashes},
 };
 
 /// A NIC with what can go wrong on it: channels that reset affinity, queues, tables.
@@ -30,7 +30,7 @@ fn seed() -> u64 {
 fn stage(playbook: &str) -> Stage {
     let machine: Machine = serde_saphyr::from_str(MACHINE).expect("machine.yaml is a machine");
     let playbook = agent_parse(playbook);
-    Stage { machine, playbook, nic: "eth1".to_owned(), seed: seed() }
+    Stage { machine, playbook, nic: "eth1".to_owned(), seed: seed(), shelf: Shelf::default() }
 }
 
 fn agent_parse(source: &str) -> playbooks::Playbook {

@@ -25,6 +25,7 @@ fn machine(driver: &str) -> Machine {
         subsystem_device: 0,
         serial: None,
         versions: Default::default(),
+        stored: Default::default(),
         numa: 0,
     };
     let mut nic = SimNic { driver: driver.to_owned(), pci: Some(pci), ..SimNic::default() };

@@ -3,6 +3,7 @@
 // Tests on the real kernel use ip and ethtool as witnesses; CI is known by its variable.
 #![allow(clippy::disallowed_methods)]
 
+pub mod firmware;
 pub mod rivals;
 pub mod traces;
 

@@ -10,6 +10,7 @@ mod burden;
 mod campaign;
 mod catalog;
 mod demo;
+mod firmware;
 mod freeze;
 pub mod inventory;
 pub mod judge;
@@ -100,6 +101,9 @@ enum Command {
     Apply(apply::Args),
     /// A second person's approval of a plan: an OpenSSH signature over its digest and an expiry
     Approve(approve::Args),
+    /// Firmware images: import one, list them
+    #[command(subcommand)]
+    Firmware(firmware::Command),
     /// The runs so far, newest first, or one run
     Runs(runs::Args),
     /// One run as a self-contained page: distributions, timeline, verdicts
@@ -173,6 +177,7 @@ fn run(cli: &Cli) -> Done {
         Command::Plan(args) => plan::run(common, args),
         Command::Apply(args) => apply::run(common, args),
         Command::Approve(args) => approve::run(common, args),
+        Command::Firmware(command) => firmware::run(common, command),
         Command::Runs(args) => runs::run(common, args),
         Command::Report(args) => runs::report(common, args),
         Command::Abort(args) => abort::run(common, args),

@@ -3,6 +3,7 @@
 //! The only caller of [`Family::write`](crate::setting::Family::write).
 
 pub mod evidence;
+mod firmware;
 pub mod gather;
 pub(crate) mod hands;
 mod window;
@@ -14,9 +15,10 @@ use playbooks::{playbook::Verify, vocabulary::Disruption};
 use self::evidence::Piece;
 use crate::{
     fault::Fault,
+    firmware::kept::Kept,
     host::{Host, Nic},
     log::{Entry, Fact, Stamp, Who},
-    measure::{Meter, Window},
+    measure::{Meter, Pinger, Window},
     plan::Step,
     run::{Action, Durable, End, Event, Point, Run},
     store::Store,
@@ -42,6 +44,10 @@ pub struct Engine<'a> {
     /// Told of everything worth a line, as it happens.
     pub tell: &'a dyn Fn(&Telling),
     pub bench: Option<Bench<'a>>,
+    /// What the ports of a device were before it was restarted, by the name of its blob.
+    pub kept: Option<(String, Kept)>,
+    /// The file of the image that is placed for the kernel.
+    pub placed: Option<String>,
 }
 
 /// What is needed to measure and judge; a run that only goes back needs none.
@@ -55,6 +61,8 @@ pub struct Bench<'a> {
     pub flows: u16,
     /// Criteria, seed and what else is known beforehand; its windows come as they are measured.
     pub case: Case,
+    /// Asks whether packets come through while a device restarts.
+    pub pinger: Option<Box<dyn Pinger>>,
     /// What the run began with: everything is compared with it, but turns with their own.
     pub baseline: Option<Taken>,
     /// What was measured since the stage was written, baseline and candidate, by name.
@@ -88,6 +96,10 @@ pub enum Telling {
         length_ms: u64,
     },
     Writing {
+        what: String,
+    },
+    /// A flash or a restart of the device, and how far it is.
+    Flashing {
         what: String,
     },
     /// A committed run is being watched.
@@ -132,6 +144,7 @@ impl Engine<'_> {
                     Some(why) => Event::Barred(why),
                     None => self.write(run, &step),
                 },
+                Action::Firmware(order) => self.firmware(run, &order),
                 Action::Read(names) => Event::Values(self.read(run, &names)),
                 Action::Pause { ms } => {
                     self.host.wait(std::time::Duration::from_millis(ms));

@@ -76,6 +76,34 @@ pub trait Host: Send + Sync {
     /// One exchange with the kernel; the answers' payloads, family headers stripped.
     fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>>;
 
+    /// One exchange that may take minutes (a flash, a reset), on a channel of its own: other requests go
+    /// on meanwhile. `heard` is given what the kernel announces of it, as it comes: the attributes of
+    /// each message of the same family and device. There is no time limit but the kernel's own: whoever
+    /// stopped waiting would not know what the device is doing.
+    fn lengthy(&self, ask: &Ask, heard: &mut dyn FnMut(u8, &[u8])) -> Result<Vec<Vec<u8>>> {
+        let _ = heard;
+        self.request(ask)
+    }
+
+    /// Puts an image where the kernel looks for firmware, as [`crate::plan::firmware::image_name`] says,
+    /// durably and whole. Answers the file's path.
+    fn place(&self, sha256: &str, bytes: &[u8]) -> Result<String> {
+        let act = format!("place image {sha256} of {} bytes", bytes.len());
+        Err(Fault::new(Kind::Unsupported, act, "this machine has no firmware path"))
+    }
+
+    /// Removes every image placed, and what was made to hold them. What is gone already is fine.
+    fn unplace(&self) -> Result<()> {
+        Err(Fault::new(Kind::Unsupported, "remove images", "this machine has no firmware path"))
+    }
+
+    /// Runs a program without a shell, in an empty environment, for at most `limit`; then it is killed.
+    /// Answers what it printed, of which only the end is kept. `Io` where it failed, with its words.
+    fn program(&self, argv: &[String], limit: Duration) -> Result<String> {
+        let act = format!("run {} for at most {} s", argv.join(" "), limit.as_secs());
+        Err(Fault::new(Kind::Unsupported, act, "this machine runs no programs"))
+    }
+
     /// What the kernel has announced since the last call (ethtool and rtnetlink notifications).
     /// Never blocks. The first call subscribes and returns nothing.
     fn notices(&self) -> Result<Vec<Notice>>;

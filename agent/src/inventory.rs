@@ -5,7 +5,7 @@
 //! leaves out what the catalog knows to hang this driver and kernel ([`hazard`]).
 
 mod device;
-mod devlink;
+pub(crate) mod devlink;
 mod ethtool;
 mod facts;
 mod fingerprint;

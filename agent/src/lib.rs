@@ -16,6 +16,7 @@ pub mod verdict;
 
 // parts
 pub mod approvals;
+pub mod firmware;
 pub mod guard;
 pub mod inventory;
 pub mod measure;

@@ -8,6 +8,7 @@ pub mod after;
 pub mod base64;
 pub mod checkpoint;
 pub mod fact;
+pub mod firmware;
 pub mod fold;
 pub mod merkle;
 pub mod note;

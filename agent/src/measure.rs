@@ -6,6 +6,7 @@
 //! - [`counters`]: what the kernel and the NIC counted meanwhile
 //! - [`reading`]: figures that others give meanwhile
 //! - [`external`], [`sessions`]: where those are read; [`recording`]: a meter with them beside it
+//! - [`outage`]: how long nothing comes through while a device restarts
 //! - [`evidence`]: samples as a file
 
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod evidence;
 pub mod external;
 pub mod histogram;
 pub mod message;
+pub mod outage;
 pub mod peer;
 pub mod probe;
 pub mod quantiles;
@@ -26,4 +28,5 @@ pub mod sockets;
 pub mod stamp;
 pub mod window;
 
+pub use outage::Pinger;
 pub use window::{Each, Meter, Sample, Window, WindowSpec};

@@ -3,18 +3,20 @@
 //! Pure. A plan holds no timestamp, no ifindex, no IRQ number: made twice on an unchanged host it is
 //! the same plan, and an approval can be bound to its digest.
 
+pub mod firmware;
 pub mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use playbooks::{
     Name, Playbook, Value,
-    playbook::Firmware,
+    playbook::Activate,
     vocabulary::{Disruption, Scope, TakesEffect},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::firmware::FirmwareAction;
 use crate::{
     host::{Nic, NicId},
     log::Kept,
@@ -77,7 +79,7 @@ pub struct PlannedStage {
     /// Settings of others that the steps may change behind the operator's back.
     pub disturbs: BTreeSet<Name>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub firmware: Option<Firmware>,
+    pub firmware: Option<FirmwareAction>,
 }
 
 /// One request to the kernel.
@@ -105,6 +107,8 @@ pub struct Facts {
     pub warnings: Vec<String>,
     /// By stage: what each setting of the playbook comes to on this NIC, or why it comes to nothing.
     pub resolved: Vec<Vec<(Name, Result<Value, String>)>>,
+    /// By stage: what its firmware comes to here; `None` where it has none, or what it wants runs already.
+    pub firmware_stages: Vec<Option<FirmwareAction>>,
 }
 
 /// Why there is nothing to plan. Nothing was touched.
@@ -129,7 +133,7 @@ impl Plan {
         }
         let start = expected.clone();
         let mut plan = Plan::empty(playbook, facts, peer);
-        for (stage, resolved) in playbook.stages.iter().zip(&facts.resolved) {
+        for (index, (stage, resolved)) in playbook.stages.iter().zip(&facts.resolved).enumerate() {
             let mut targets = Vec::new();
             for (name, outcome) in resolved {
                 match outcome {
@@ -145,7 +149,7 @@ impl Plan {
                 expected.insert(change.name.clone(), change.to.clone());
             }
             let name = stage.name.clone();
-            let firmware = stage.firmware.clone();
+            let firmware = facts.firmware_stages.get(index).cloned().flatten();
             plan.stages.push(PlannedStage { name, targets, steps, disturbs, firmware });
         }
         plan.settle_snapshot(&start, &expected, &facts.nic);
@@ -222,12 +226,20 @@ impl Plan {
             }
         }
         let steps = || self.stages.iter().flat_map(|s| &s.steps).chain(&self.revert);
-        self.disruption = steps().map(|s| s.disruption).max().unwrap_or(Disruption::None);
+        let restarts = self.stages.iter().any(|stage| stage.firmware.is_some());
+        let firmware = self.playbook.stages.iter().filter_map(|stage| stage.firmware.as_ref());
+        let felt = firmware.filter(|_| restarts).map(|firmware| match firmware.activate {
+            Activate::NicReset => Disruption::NicReset,
+            Activate::LivePatch => Disruption::QueueReset,
+        });
+        let felt = felt.chain(steps().map(|s| s.disruption)).max();
+        self.disruption = felt.unwrap_or(Disruption::None);
         self.cannot_affect = limits_of(&written);
     }
 
     fn refuse_empty(&self, facts: &Facts) -> Result<(), Unplannable> {
-        let targets = self.stages.iter().any(|s| !s.targets.is_empty() || s.firmware.is_some());
+        let targets = self.stages.iter().any(|s| !s.targets.is_empty())
+            || self.playbook.stages.iter().any(|s| s.firmware.is_some());
         if targets {
             return Ok(());
         }

@@ -11,12 +11,14 @@ use std::{
     sync::Arc,
 };
 
+use firmware_catalog::Catalog;
 use playbooks::Playbook;
 
 pub use machine::machine_for;
 
 use crate::{
     engine::Telling,
+    firmware::images,
     host::{
         Host,
         sim::{Blow, Crash, Injection, Machine, Moment, Sim, SimMeter},
@@ -24,6 +26,7 @@ use crate::{
     log::{History, RunRecord, RunState},
     runs::{
         self, Apply, Declined, Desk, Meters, Outcome,
+        choose::Offer,
         hazards::{Overrides, Terms},
     },
     store::{Store, sim::SimStore},
@@ -73,6 +76,15 @@ pub struct Stage {
     pub playbook: Playbook,
     pub nic: String,
     pub seed: u64,
+    pub shelf: Shelf,
+}
+
+/// What firmware there is to choose from, and the images that are stored.
+#[derive(Debug, Clone, Default)]
+pub struct Shelf {
+    pub catalog: Catalog,
+    pub offer: Offer,
+    pub images: Vec<Vec<u8>>,
 }
 
 /// Recoveries after which a machine that still crashes is given up: every crash is injected once.
@@ -84,8 +96,24 @@ impl Stage {
     /// # Panics
     /// With whatever the run itself panics with, injected crashes apart.
     pub fn play(&self, falls: &[Fall], tell: &dyn Fn(&Telling)) -> Rehearsed {
+        self.play_on(falls, tell, &Sim::restart)
+    }
+
+    /// The same, where the whole machine goes down with the process and boots anew.
+    ///
+    /// # Panics
+    /// As [`Stage::play`].
+    pub fn play_over_reboots(&self, falls: &[Fall], tell: &dyn Fn(&Telling)) -> Rehearsed {
+        self.play_on(falls, tell, &Sim::reboot)
+    }
+
+    fn play_on(&self, falls: &[Fall], tell: &dyn Fn(&Telling), next: &dyn Fn(&Sim)) -> Rehearsed {
         let sim = Arc::new(Sim::new(self.machine.clone()));
         let store = SimStore::new(self.seed);
+        for image in &self.shelf.images {
+            // Nothing fails before the falls are laid out.
+            let _ = images::import(&store, image);
+        }
         let at = |door: Door| {
             falls.iter().filter(move |fall| fall.door == door).map(|fall| Injection {
                 call: fall.call,
@@ -105,7 +133,7 @@ impl Stage {
                 break;
             }
             if result.is_err() {
-                sim.restart();
+                next(&sim);
                 store.restart();
             }
             recovered = true;
@@ -145,7 +173,8 @@ impl Stage {
             overridden: Vec::new(),
             standby: None,
             session: None,
-            hazards: Terms { overrides: Overrides::All, ..Terms::default() },
+            hazards: Terms { catalog: self.shelf.catalog.clone(), overrides: Overrides::All },
+            firmware: self.shelf.offer.clone(),
         };
         at_desk(sim, store, tell, |desk| {
             match runs::apply(desk, &request, Meters::alone(&mut meter))? {

@@ -9,15 +9,23 @@
 //!
 //! Every action is answered by exactly one event, so there is never more than one thing in flight.
 
+mod firmware;
+mod foreign;
 mod forward;
+mod intents;
 pub mod length;
 mod restore;
+mod returning;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use playbooks::{Name, Value};
 
+use self::{
+    firmware::{At, Held},
+    returning::{Back, Effort},
+};
 use crate::{
     fault::{Fault, Result},
     host::Nic,
@@ -25,6 +33,8 @@ use crate::{
     plan::{Plan, Step},
     verdict::Verdict,
 };
+
+pub use firmware::{Answer, Before, Order, Restored, Seen};
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +54,8 @@ pub enum Action {
     Write(Step),
     /// Read these settings.
     Read(Vec<Name>),
+    /// Do this about the firmware of the device.
+    Firmware(Order),
     /// Let a busy driver come to rest before the next pass.
     Pause {
         ms: u64,
@@ -112,6 +124,7 @@ pub enum Event {
         nanoseconds: u64,
     },
     Values(Vec<(Name, Result<Value>)>),
+    Firmware(Result<Answer>),
     Paused,
     /// The kernel announced a change that was not ours, and a re-read confirmed it.
     Intruded(Vec<Foreign>),
@@ -183,6 +196,8 @@ pub struct Run {
     /// Why the last verdict would keep only provisionally.
     provisional: Option<String>,
     stopped: bool,
+    /// The firmware stage that has begun, if one has.
+    held: Option<Held>,
     /// The boot changed since the intents: what neither equals the original nor is ours is left alone.
     rebooted: bool,
 }
@@ -197,6 +212,10 @@ enum Phase {
         evidence: String,
     },
     RecordingBaseline,
+    Firmware {
+        stage: usize,
+        at: At,
+    },
     Intending {
         stage: usize,
         steps: Vec<Step>,
@@ -265,6 +284,7 @@ struct Restoring {
     pass: u32,
     step: RestoreStep,
     results: Vec<ReadBack>,
+    firmware: Box<Effort>,
 }
 
 #[derive(Debug, Clone)]
@@ -277,6 +297,7 @@ enum Goal {
 #[derive(Debug, Clone)]
 enum RestoreStep {
     Announcing,
+    Firmware(Back),
     Reading,
     Writing(VecDeque<Step>),
     Pausing,
@@ -307,6 +328,7 @@ impl Run {
             last_why: String::new(),
             provisional: None,
             stopped: false,
+            held: None,
             rebooted: false,
         }
     }
@@ -334,6 +356,7 @@ impl Run {
             last_why: String::new(),
             provisional: None,
             stopped: false,
+            held: record.firmware.as_ref().map(Held::of),
             rebooted,
         };
         run.expected.extend(record.written.clone());
@@ -351,6 +374,7 @@ impl Run {
             | Phase::Baselining
             | Phase::CheckingPlan { .. }
             | Phase::RecordingBaseline
+            | Phase::Firmware { .. }
             | Phase::Intending { .. }
             | Phase::Writing { .. }
             | Phase::Inspecting { .. }
@@ -393,6 +417,7 @@ impl Run {
             | Event::Measured(_)
             | Event::Judged(_)
             | Event::Values(_)
+            | Event::Firmware(_)
             | Event::Paused
             | Event::Intruded(_)
             | Event::Barred(_)
@@ -440,18 +465,9 @@ impl Run {
             pass: 0,
             step: RestoreStep::Closing(end),
             results: Vec::new(),
+            firmware: Box::default(),
         });
         Action::Record { facts, durable: Durable::BestEffort }
-    }
-
-    fn end(&self, state: RunState, why: &str) -> End {
-        End {
-            state,
-            why: why.to_owned(),
-            foreign: self.foreign.clone(),
-            by_hand: Vec::new(),
-            stopped: self.stopped,
-        }
     }
 
     fn revert(&mut self, why: &str) -> Action {
@@ -471,29 +487,7 @@ impl Run {
             pass: 0,
             step: RestoreStep::Announcing,
             results: Vec::new(),
+            firmware: Box::default(),
         })
-    }
-
-    /// Remembers that `value` in `name` is of our making.
-    fn own(&mut self, name: &Name, value: &Value) {
-        self.ours.entry(name.clone()).or_default().insert(value.clone());
-    }
-
-    /// Keys that hold something neither expected nor ours: somebody else wrote them.
-    fn strangers(&self, values: &[(Name, Result<Value>)]) -> Vec<Foreign> {
-        let mut strangers = Vec::new();
-        for (name, read) in values {
-            let (Ok(found), Some(expected)) = (read, self.expected.get(name)) else { continue };
-            let ours = self.ours.get(name).is_some_and(|set| set.contains(found));
-            let original = self.originals.get(name) == Some(found);
-            if found != expected && (self.rebooted || !ours) && !original {
-                strangers.push(Foreign {
-                    name: name.clone(),
-                    expected: expected.clone(),
-                    found: found.clone(),
-                });
-            }
-        }
-        strangers
     }
 }

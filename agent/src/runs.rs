@@ -3,8 +3,10 @@
 //! The CLI calls this; the resident agent will call the same.
 
 mod begin;
+pub mod choose;
 mod control;
 mod finish;
+mod firmware;
 pub mod hazards;
 mod users;
 
@@ -141,7 +143,7 @@ pub fn exit_of(record: &RunRecord) -> Exit {
         RunState::Running => Exit::Failed,
         RunState::Refused => match record.rule.as_str() {
             "stopped" => Exit::Reverted,
-            "settle" | "baseline" | "log" | "defect" => Exit::Failed,
+            "settle" | "baseline" | "log" | "defect" | "machine" => Exit::Failed,
             _ => Exit::Refused,
         },
     }

@@ -55,6 +55,7 @@ fn request(settings: &str, applies: &str, terms: Terms) -> Apply {
         overridden: Vec::new(),
         standby: None,
         session: None,
+        firmware: Default::default(),
         hazards: terms,
     }
 }

@@ -114,6 +114,7 @@ fn class(fact: &Fact) -> Class {
         | Fact::Intent { .. }
         | Fact::Wrote { .. }
         | Fact::Disturbed { .. }
+        | Fact::Firmware { .. }
         | Fact::WriteFailed { .. }
         | Fact::Judged { .. }
         | Fact::ForeignChange { .. }

@@ -69,6 +69,7 @@ pub fn of(fact: &Fact) -> String {
             format!("stage {} wrote {}", stage + 1, backs(results))
         }
         Fact::Disturbed { stage, left } => format!("stage {} disturbed {}", stage + 1, names(left)),
+        Fact::Firmware { stage, step } => format!("stage {} {}", stage + 1, step.words()),
         Fact::WriteFailed { stage, why } => format!("stage {}: {why}", stage + 1),
         Fact::Judged { stage, evidence, verdict } => {
             format!("stage {}: {:?}, {} ({evidence})", stage + 1, verdict.verdict, verdict.why)

@@ -181,6 +181,7 @@ impl Trial<'_> {
             standby: None,
             session: None,
             hazards: Default::default(),
+            firmware: Default::default(),
         };
         let mut hold = Hold { inner: &mut *self.meter, windows: 0, during: None, over: &over };
         let record = match runs::apply(&own, &request, Meters::alone(&mut hold)) {

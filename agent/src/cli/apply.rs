@@ -54,6 +54,9 @@ pub(super) struct Args {
     /// The reflector that the standby is probed against, where --peer cannot be reached by it.
     #[arg(long, value_name = "HOST[:PORT]", requires = "standby")]
     pub standby_peer: Option<String>,
+    /// Flash firmware even where no image of the running version is stored: there is no way back then.
+    #[arg(long)]
+    pub no_way_back: bool,
     /// Run even though the baseline meets the objective already.
     #[arg(long)]
     pub force: bool,
@@ -243,6 +246,7 @@ pub(super) fn probe_of<'h>(
 /// The request, from a playbook or from a stored plan.
 fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
     let session = place::session();
+    let firmware = super::firmware::offer(common, args.no_way_back.into())?;
     let (allow_management, force) = (args.allow_management, args.force);
     let (overridden, known) = super::plan::overrides(&args.override_hazard);
     let hazards = super::plan::hazards(common, &known)?;
@@ -266,6 +270,7 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
             standby,
             session,
             hazards,
+            firmware,
         });
     }
     let (Some(playbook), Some(nic)) = (&args.playbook, &args.nic) else {
@@ -286,6 +291,7 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
         standby,
         session,
         hazards,
+        firmware,
     })
 }
 

@@ -130,6 +130,7 @@ fn one_run(
         standby: None,
         session: None,
         hazards: Default::default(),
+        firmware: Default::default(),
     };
     let mut probe = probe_of(host, &request, &request.nic, &peer)?;
     let outcome =

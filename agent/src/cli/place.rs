@@ -177,6 +177,7 @@ pub(super) fn tell(telling: &Telling) {
             format!("measure   {what}, {:.1} s", *length_ms as f64 / 1e3)
         }
         Telling::Writing { what } => format!("write     {what}"),
+        Telling::Flashing { what } => format!("firmware  {what}"),
         Telling::Watching { what } => format!("watch     {what}"),
         Telling::Judged { stage, verdict } => {
             format!("judge     stage {}: {}", stage + 1, verdict.why)

@@ -43,6 +43,9 @@ pub(super) struct Args {
     /// The reflector that the standby is probed against, where --peer cannot be reached by it.
     #[arg(long, value_name = "HOST[:PORT]", requires = "standby")]
     pub standby_peer: Option<String>,
+    /// Plan a firmware stage even where no image of the running version is stored.
+    #[arg(long)]
+    pub no_way_back: bool,
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> Done {
@@ -59,6 +62,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         standby: standby(args.standby.as_ref(), args.standby_peer.as_ref()),
         session: place::session(),
         hazards: hazards(common, &known)?,
+        firmware: super::firmware::offer(common, args.no_way_back.into())?,
     };
     let host = place::machine()?;
     let prepared = runs::prepare(&host, &request)?;
@@ -148,7 +152,8 @@ pub(super) fn in_words(plan: &Plan) {
         }
         stage.steps.iter().for_each(print_step);
         if let Some(firmware) = &stage.firmware {
-            out::line(&format!("  firmware to {}: not in this version", firmware.version));
+            let lines = super::firmware::lines::planned(firmware);
+            lines.iter().for_each(|line| out::line(&format!("  {line}")));
         }
         if !stage.disturbs.is_empty() {
             let names: Vec<&str> = stage.disturbs.iter().map(playbooks::Name::as_str).collect();

@@ -9,6 +9,7 @@ use crate::{
     log::{
         Fact, History, RunRecord, RunState,
         after::{Campaign, Probation},
+        firmware::FirmwareRecord,
     },
     runs::{Declined, Exit},
     store::Store,
@@ -49,6 +50,8 @@ pub(super) struct RunView<'a> {
     provisional: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     probation: Option<&'a Probation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    firmware: Option<&'a FirmwareRecord>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     campaigns: &'a [Campaign],
     settings: Vec<serde_json::Value>,
@@ -74,6 +77,7 @@ impl<'a> RunView<'a> {
             rule: &run.rule,
             provisional: run.provisionally(),
             probation: run.probation.as_ref(),
+            firmware: run.firmware.as_ref(),
             campaigns: &run.campaigns,
             settings: run.originals.iter().map(|kept| setting(run, kept)).collect(),
             verdicts: run
@@ -187,6 +191,10 @@ pub(super) fn print(run: &RunRecord) {
         if *left != kept.original {
             out::line(&format!("  changed   {}: {} -> {left}", kept.name, kept.original));
         }
+    }
+    let firmware = run.firmware.iter().flat_map(super::firmware::lines::told);
+    for (word, text) in firmware {
+        out::line(&format!("  {word:<9} {text}"));
     }
     for (word, text) in super::after::lines(run) {
         out::line(&format!("  {word:<9} {text}"));

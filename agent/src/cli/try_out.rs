@@ -24,6 +24,7 @@ pub(super) fn run(common: &Common, wanted: &str) -> Done {
         playbook,
         nic: "eth1".to_owned(),
         seed: 1,
+        shelf: rehearsal::Shelf::default(),
     };
     let told = stage.play(&[], &|telling| {
         if !common.json {

@@ -60,7 +60,8 @@ pub fn facts(
     }
     let host = host_id(host, &nic);
     let firmware = subject.firmware.running.clone();
-    Ok(Facts { host, nic, firmware, settings, unsupported, warnings: Vec::new(), resolved })
+    let (warnings, firmware_stages) = (Vec::new(), Vec::new());
+    Ok(Facts { host, nic, firmware, settings, unsupported, warnings, resolved, firmware_stages })
 }
 
 /// What the inventory left unread though this playbook needs it, if anything.

@@ -82,7 +82,7 @@ impl Engine<'_> {
 
     /// A writer that has been replaced may not write. On the way back an unreadable epoch is no
     /// reason to stop: reverting never waits for a disk, and whoever takes the epoch kills us first.
-    fn fence(&self, run: &Run) -> Result<()> {
+    pub(super) fn fence(&self, run: &Run) -> Result<()> {
         match self.store.epoch() {
             Ok(epoch) if epoch == self.epoch => Ok(()),
             Ok(epoch) => {

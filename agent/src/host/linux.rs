@@ -13,7 +13,9 @@ mod devlink;
 mod elsewhere;
 mod files;
 mod genl;
+mod image;
 mod ioctl;
+mod lengthy;
 mod message;
 mod notices;
 mod socket;
@@ -165,6 +167,30 @@ impl Host for Linux {
             }
             Ask::Ethtool { nic, buffer } => Ok(vec![self.ethtool.exchange(nic, buffer)?]),
         }
+    }
+
+    fn lengthy(&self, ask: &Ask, heard: &mut dyn FnMut(u8, &[u8])) -> Result<Vec<Vec<u8>>> {
+        match ask {
+            Ask::Genl { family, command, mode, payload } => {
+                self.files.check_namespace("ask the kernel")?;
+                lengthy::exchange(*family, *command, *mode, payload, heard)
+            }
+            Ask::Route { .. } | Ask::Rdma { .. } | Ask::Diag { .. } | Ask::Ethtool { .. } => {
+                self.request(ask)
+            }
+        }
+    }
+
+    fn place(&self, sha256: &str, bytes: &[u8]) -> Result<String> {
+        image::place(sha256, bytes)
+    }
+
+    fn unplace(&self) -> Result<()> {
+        image::unplace()
+    }
+
+    fn program(&self, argv: &[String], limit: Duration) -> Result<String> {
+        image::program(argv, limit)
     }
 
     fn notices(&self) -> Result<Vec<Notice>> {

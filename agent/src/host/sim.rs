@@ -22,6 +22,7 @@ mod devlink;
 mod ethtool;
 mod feature;
 mod files;
+mod firmware;
 mod hook;
 mod ioctl;
 mod machine;
@@ -49,7 +50,10 @@ use std::{
 use playbooks::Value;
 
 use super::{Ask, Bearings, Clock, Genl, Host, Notice, Now, Stat, clock::Within};
-use crate::fault::{Fault, Result};
+use crate::{
+    fault::{Fault, Result},
+    plan::firmware::image_name,
+};
 
 pub use around::{Around, SimAddress, SimQdisc, SimRoute};
 pub use machine::{
@@ -71,6 +75,9 @@ pub struct Crash {
 
 /// UTC at which every simulation begins: 2026-01-05 01:30:00, nanoseconds.
 const EPOCH_NS: i64 = 1_767_576_600_000_000_000;
+// DEVLINK_CMD_*
+const RELOAD: u8 = 37;
+const FLASH_UPDATE: u8 = 58;
 /// What a call costs in virtual time, so that a loop that watches the clock ends.
 const CALL_NS: u64 = 2_000;
 const CLOCK_READ_NS: u64 = 100;
@@ -197,11 +204,13 @@ impl Sim {
         let mut state = self.lock();
         let mut fresh = state.boot.clone();
         for nic in &mut fresh.nics {
-            let same = state.machine.nics.iter().find(|old| old.mac == nic.mac);
+            let mut before = state.machine.nics.iter().chain(&state.unplugged);
+            let same = before.find(|old| old.mac == nic.mac);
             if let Some(old) = same {
-                nic.firmware.clone_from(&old.firmware);
+                firmware::booted(nic, old);
             }
         }
+        fresh.placed.clone_from(&state.machine.placed);
         state.born = fresh.nics.iter().map(|nic| (nic.ifindex, nic.clone())).collect();
         state.machine = fresh;
         state.boots += 1;
@@ -372,6 +381,44 @@ impl Host for Sim {
 
     fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>> {
         self.call(|| describe(ask), |state| answer(state, ask))
+    }
+
+    fn lengthy(&self, ask: &Ask, heard: &mut dyn FnMut(u8, &[u8])) -> Result<Vec<Vec<u8>>> {
+        self.call(
+            || describe(ask),
+            |state| match ask {
+                Ask::Genl { family: Genl::Devlink, command: FLASH_UPDATE, payload, .. } => {
+                    firmware::flash(state, payload, heard)
+                }
+                Ask::Genl { family: Genl::Devlink, command: RELOAD, payload, .. } => {
+                    firmware::reload(state, payload)
+                }
+                other => answer(state, other),
+            },
+        )
+    }
+
+    fn place(&self, sha256: &str, bytes: &[u8]) -> Result<String> {
+        let name = image_name(sha256);
+        let path = format!("/lib/firmware/{name}");
+        self.call(
+            || format!("place {name}"),
+            |state| {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                state.machine.placed.insert(name.clone(), text);
+                Ok(path.clone())
+            },
+        )
+    }
+
+    fn unplace(&self) -> Result<()> {
+        self.call(
+            || "remove images".to_owned(),
+            |state| {
+                state.machine.placed.clear();
+                Ok(())
+            },
+        )
     }
 
     fn notices(&self) -> Result<Vec<Notice>> {

@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::{Firmware, NicFacts, Notes};
-use crate::host::{
-    Ask, Genl, Host, Mode,
-    tlv::{Attr, Attrs},
+use crate::{
+    fault::{Fault, Kind, Result},
+    host::{
+        Ask, Genl, Host, Mode,
+        tlv::{Attr, Attrs, Writer},
+    },
 };
 
 const INFO_GET: u8 = 51;
@@ -28,12 +31,42 @@ const WHOLE: [&str; 4] = ["fw.version", "fw", "fw.bundle_id", "fw.mgmt"];
 
 /// One device.
 #[derive(Debug, Default)]
-pub(super) struct Device {
-    pub(super) serial: Option<String>,
+pub(crate) struct Device {
+    pub(crate) serial: Option<String>,
     board_serial: Option<String>,
-    fixed: BTreeMap<String, String>,
-    running: BTreeMap<String, String>,
-    stored: BTreeMap<String, String>,
+    pub(crate) fixed: BTreeMap<String, String>,
+    pub(crate) running: BTreeMap<String, String>,
+    pub(crate) stored: BTreeMap<String, String>,
+}
+
+impl Device {
+    /// The board: mlx5's PSID, Intel's board id.
+    pub(crate) fn board(&self) -> Option<&String> {
+        ["fw.psid", "board.id"].iter().find_map(|&name| self.fixed.get(name))
+    }
+
+    /// The name of the version that stands for the whole firmware.
+    pub(crate) fn whole(&self) -> Option<&'static str> {
+        WHOLE.into_iter().find(|&name| self.running.contains_key(name))
+    }
+
+    /// The serial number, the board's where the device has none of its own.
+    pub(crate) fn serial(&self) -> Option<&String> {
+        self.serial.as_ref().or(self.board_serial.as_ref())
+    }
+}
+
+/// One PCI device, asked alone.
+pub(crate) fn one(host: &dyn Host, address: &str) -> Result<Device> {
+    let act = format!("read devlink's info of pci/{address}");
+    let mut payload = Writer::new();
+    payload.text(BUS_NAME, "pci").text(DEV_NAME, address);
+    let payload = payload.into_bytes();
+    let ask = Ask::Genl { family: Genl::Devlink, command: INFO_GET, mode: Mode::Do, payload };
+    let answers = host.request(&ask).map_err(|fault| fault.during(&act))?;
+    let device = answers.iter().find_map(|answer| parse(answer));
+    let (_, device) = device.ok_or_else(|| Fault::new(Kind::Malformed, act, "no device in it"))?;
+    Ok(device)
 }
 
 /// Every PCI device that devlink knows, by address.
@@ -79,9 +112,8 @@ fn version(attribute: Attr<'_>) -> Option<(String, String)> {
 /// Adds what devlink knows of the device at this PCI address.
 pub(super) fn describe(devices: &BTreeMap<String, Device>, address: &str, facts: &mut NicFacts) {
     let Some(device) = devices.get(address) else { return };
-    facts.serial = device.serial.clone().or_else(|| device.board_serial.clone());
-    let board = ["fw.psid", "board.id"].iter().find_map(|&name| device.fixed.get(name));
-    facts.board = board.cloned().or(facts.board.take());
+    facts.serial = device.serial().cloned();
+    facts.board = device.board().cloned().or(facts.board.take());
     let whole = |versions: &BTreeMap<String, String>| {
         WHOLE.iter().find_map(|&name| versions.get(name)).cloned()
     };

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::{
     after::{Ending, Finding},
+    firmware::FirmwareStep,
     office::{Decision, NewKey, Request, Rotation, Versions},
 };
 use crate::{
@@ -265,6 +266,12 @@ pub enum Fact {
     Disturbed {
         stage: usize,
         left: Vec<Kept>,
+    },
+    /// A step of a firmware stage.
+    Firmware {
+        stage: usize,
+        #[serde(flatten)]
+        step: FirmwareStep,
     },
     /// A step failed.
     WriteFailed {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     after::{self, Campaign, Ending, Probation},
     fact::{Entry, Fact, Foreign, Kept, ReadBack},
+    firmware::{self, FirmwareRecord},
     office::Versions,
 };
 use crate::{
@@ -53,6 +54,8 @@ pub struct RunRecord {
     pub written: BTreeMap<Name, Value>,
     /// Every value that the run wrote, meant to write or was given back, by key.
     pub ours: BTreeMap<Name, BTreeSet<Value>>,
+    /// The firmware stage that it began, if it did.
+    pub firmware: Option<FirmwareRecord>,
     /// Why its commit was provisional when it was made.
     pub provisional: Option<String>,
     /// How it was watched since, if it was.
@@ -84,6 +87,11 @@ impl RunRecord {
             None => self.provisional.as_deref(),
         };
         why.filter(|_| self.state == RunState::Committed)
+    }
+
+    /// Whether another firmware than it found is, or may be, in force because of it.
+    pub fn firmware_open(&self) -> bool {
+        self.firmware.as_ref().is_some_and(|firmware| !firmware.returned)
     }
 
     /// The settings that this run left at another value than it found.
@@ -188,6 +196,7 @@ impl History {
                 originals: Vec::new(),
                 written: BTreeMap::new(),
                 ours: BTreeMap::new(),
+                firmware: None,
                 provisional: None,
                 probation: None,
                 campaigns: Vec::new(),
@@ -219,6 +228,9 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         }
         Fact::Judged { stage, evidence: _, verdict } => {
             run.verdicts.push((*stage, (**verdict).clone()));
+        }
+        Fact::Firmware { stage, step } => {
+            firmware::stepped(&mut run.firmware, *stage, step, entry);
         }
         Fact::ForeignChange { changes } => name_strangers(run, changes),
         Fact::Reverting { why } => {

@@ -15,6 +15,7 @@ mod dead;
 mod front;
 mod merge;
 mod pace;
+mod ping;
 mod spread;
 mod tcp;
 mod udp;
@@ -38,6 +39,7 @@ use crate::{
 use super::{
     Each, Meter, Window, WindowSpec, clock, counters,
     counters::Counted,
+    outage::Pinger,
     peer::Peer,
     schedule::{self, Schedule},
     sockets::{self, Stamps, Way},
@@ -270,6 +272,10 @@ enum Prepared {
 }
 
 impl Meter for Probe<'_> {
+    fn pinger(&mut self) -> Option<Box<dyn Pinger>> {
+        Some(Box::new(ping::Pings::begin(&self.options.way, self.peer)?))
+    }
+
     fn settle(&mut self, limit: Duration, stop: &dyn Fn() -> bool) -> Result<Duration> {
         self.same_netns()?;
         let began = clock::monotonic_ns();

@@ -10,7 +10,7 @@ use std::{
 use playbooks::{External, Metric, Playbook, external::Kind as Figure};
 
 use super::{
-    Each, Meter, Window, WindowSpec,
+    Each, Meter, Pinger, Window, WindowSpec,
     external::{self, Recorder},
     reading::{GAUGE_READINGS_MIN, Recorded},
     sessions::{self, Watcher},
@@ -139,6 +139,10 @@ impl Recording<'_> {
 }
 
 impl Meter for Recording<'_> {
+    fn pinger(&mut self) -> Option<Box<dyn Pinger>> {
+        self.meter.pinger()
+    }
+
     fn settle(&mut self, limit: Duration, stop: &dyn Fn() -> bool) -> Result<Duration> {
         let took = self.meter.settle(limit, stop)?;
         if self.progress == Progress::Fresh {

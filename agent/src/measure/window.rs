@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use playbooks::playbook::{Pattern, Transport};
 use serde::{Deserialize, Serialize};
 
-use super::reading::Recorded;
+use super::{outage::Pinger, reading::Recorded};
 use crate::fault::Result;
 
 /// One probe packet that was due in the window.
@@ -183,4 +183,10 @@ pub trait Meter: Send {
         stop: &dyn Fn() -> bool,
         each: Each<'_>,
     ) -> Result<Window>;
+
+    /// Begins to ask whether packets come through, while what is measured restarts. `None` where this
+    /// meter cannot.
+    fn pinger(&mut self) -> Option<Box<dyn Pinger>> {
+        None
+    }
 }

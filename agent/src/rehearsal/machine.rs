@@ -59,6 +59,7 @@ fn pci(playbook: &Playbook, driver: &str) -> Pci {
         subsystem_device: 1,
         serial: None,
         versions: BTreeMap::new(),
+        stored: BTreeMap::new(),
         numa: 0,
     }
 }

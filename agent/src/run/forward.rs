@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use playbooks::{Name, Value};
 
-use super::{Action, Baseline, Durable, End, Event, Next, Phase, Point, Run, Turn};
+use super::{
+    Action, Baseline, Durable, End, Event, Next, Phase, Point, Run, Turn, intents::intents,
+};
 use crate::{
     fault::{Fault, Kind, Result},
     log::{
@@ -14,9 +16,6 @@ use crate::{
     plan::{Step, disturbed_by, order},
     verdict::{Call, Verdict},
 };
-
-/// How many changes go into one intent entry, so that it fits the log's frame whatever their size.
-const CHANGES_AN_ENTRY: usize = 16;
 
 impl Run {
     /// One event of the forward way. What does not belong to the phase is a defect of the engine and
@@ -33,6 +32,12 @@ impl Run {
                 Ok(()) => self.begin_stage(0),
                 Err(fault) => self.refuse("log", &fault.to_string()),
             },
+            (Phase::Firmware { stage, at }, Event::Firmware(answer)) => {
+                self.firmware_done(stage, at, answer)
+            }
+            (Phase::Firmware { stage, at }, Event::Recorded(result)) => {
+                self.firmware_recorded(stage, at, result)
+            }
             (Phase::Intending { stage, steps, disturbed }, Event::Recorded(result)) => match result
             {
                 Ok(()) => self.write_next(stage, steps.into(), disturbed),
@@ -160,17 +165,35 @@ impl Run {
 
     /// The next stage that has something to write, from `stage` on; past the last, the end.
     fn begin_stage(&mut self, stage: usize) -> Action {
-        let Some(plan) = &self.plan else { return self.derailed(&Event::Begin) };
-        for index in stage..plan.stages.len() {
-            let changes = order::changes(&self.expected, &plan.stages[index].targets);
-            let steps = order::steps(&self.nic, changes);
-            if !steps.is_empty() {
-                // Of the steps as they are now: an earlier stage may have been put back.
-                let disturbed = disturbed_by(&steps, &self.nic, self.expected.keys());
-                return self.intend(index, steps, disturbed);
+        let Some(stages) = self.plan.as_ref().map(|plan| plan.stages.len()) else {
+            return self.derailed(&Event::Begin);
+        };
+        for index in stage..stages {
+            // A restart takes settings, so it comes before the stage's own.
+            if self.planned_firmware(index).is_some() {
+                return self.begin_firmware(index);
+            }
+            if let Some(action) = self.write_settings(index) {
+                return action;
             }
         }
         self.out_of_stages()
+    }
+
+    /// The settings of a stage whose firmware is in force.
+    pub(super) fn settings_of(&mut self, stage: usize) -> Action {
+        match self.write_settings(stage) {
+            Some(action) => action,
+            None => self.record_writes(stage),
+        }
+    }
+
+    fn write_settings(&mut self, stage: usize) -> Option<Action> {
+        let targets = &self.plan.as_ref()?.stages.get(stage)?.targets;
+        let steps = order::steps(&self.nic, order::changes(&self.expected, targets));
+        // Of the steps as they are now: an earlier stage may have been put back.
+        let disturbed = disturbed_by(&steps, &self.nic, self.expected.keys());
+        (!steps.is_empty()).then(|| self.intend(stage, steps, disturbed))
     }
 
     fn intend(&mut self, stage: usize, steps: Vec<Step>, disturbed: BTreeSet<Name>) -> Action {
@@ -356,39 +379,6 @@ impl Run {
         if moved.is_empty() { Ok(()) } else { Err(self.intrude(moved)) }
     }
 
-    pub(super) fn intruded(&mut self, moved: Vec<Foreign>) -> Action {
-        if !self.wrote {
-            let words: Vec<String> =
-                moved.iter().map(|f| format!("{} became {}", f.name, f.found)).collect();
-            let why =
-                format!("changed by somebody else before the first write: {}", words.join("; "));
-            return self.refuse("stale-plan", &why);
-        }
-        self.intrude(moved)
-    }
-
-    /// Somebody else writes here: what was measured is not what was planned.
-    fn intrude(&mut self, moved: Vec<Foreign>) -> Action {
-        let words: Vec<String> = moved
-            .iter()
-            .map(|f| format!("{} was {}, somebody else made it {}", f.name, f.expected, f.found))
-            .collect();
-        let why = format!("changed by somebody else during the run: {}", words.join("; "));
-        self.foreign.extend(moved.iter().cloned());
-        let action = self.revert(&why);
-        match action {
-            Action::Record { mut facts, durable } => {
-                let mut all: Vec<Fact> = portions(moved)
-                    .into_iter()
-                    .map(|changes| Fact::ForeignChange { changes })
-                    .collect();
-                all.append(&mut facts);
-                Action::Record { facts: all, durable }
-            }
-            other => other,
-        }
-    }
-
     fn judged(&mut self, stage: usize, verdict: Verdict, evidence: String) -> Action {
         let next = self.decide(stage, &verdict);
         self.last_why.clone_from(&verdict.why);
@@ -475,25 +465,4 @@ impl Run {
             other => other,
         }
     }
-}
-
-/// Intent entries of bounded size: steps first, then what may be disturbed.
-fn intents(stage: usize, steps: &[Step], kept: Vec<Kept>) -> Vec<Fact> {
-    let mut facts = Vec::new();
-    let mut entry: Vec<Step> = Vec::new();
-    for step in steps {
-        for part in step.batch.chunks(CHANGES_AN_ENTRY) {
-            let full: usize = entry.iter().map(|s| s.batch.len()).sum();
-            if full + part.len() > CHANGES_AN_ENTRY {
-                let steps = std::mem::take(&mut entry);
-                facts.push(Fact::Intent { stage, steps, disturbed: Vec::new() });
-            }
-            entry.push(Step { batch: part.to_vec(), ..step.clone() });
-        }
-    }
-    facts.push(Fact::Intent { stage, steps: entry, disturbed: Vec::new() });
-    for disturbed in portions(kept) {
-        facts.push(Fact::Intent { stage, steps: Vec::new(), disturbed });
-    }
-    facts
 }

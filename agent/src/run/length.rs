@@ -14,14 +14,25 @@ const AROUND: Duration = Duration::from_secs(5);
 
 /// A run of this plan, from its first look to the last read-back of its revert.
 pub fn worst(plan: &Plan) -> Duration {
-    let writing = plan.stages.iter().filter(|stage| !stage.steps.is_empty());
+    let writing =
+        plan.stages.iter().filter(|stage| !stage.steps.is_empty() || stage.firmware.is_some());
     let stages: Duration = writing.map(|stage| stage_worst(plan, &stage.steps)).sum();
-    AROUND + point(plan) + stages + back(&plan.revert)
+    AROUND + point(plan) + stages + firmware(plan) + back(&plan.revert)
 }
 
 /// Putting all of it back, as a run of its own.
 pub fn revert(plan: &Plan) -> Duration {
-    AROUND + back(&plan.revert)
+    AROUND + firmware(plan) + back(&plan.revert)
+}
+
+/// A flash and a restart each way, after the time to leave.
+fn firmware(plan: &Plan) -> Duration {
+    let actions = plan.stages.iter().filter_map(|stage| stage.firmware.as_ref());
+    let ms = actions.map(|action| {
+        let leases = &action.leases;
+        leases.drain_ms + 2 * (leases.flash_ms + leases.activate_ms + leases.back_ms)
+    });
+    Duration::from_millis(ms.sum())
 }
 
 /// Written, measured, judged, and put back where it did not help.
@@ -92,6 +103,7 @@ mod tests {
             standby: None,
             session: None,
             hazards: Default::default(),
+            firmware: Default::default(),
         };
         prepare(&sim, &request).map(|prepared| prepared.plan).expect("a plan")
     }

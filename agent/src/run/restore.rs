@@ -36,19 +36,17 @@ fn pause(pass: u32) -> Duration {
 }
 
 impl Run {
-    pub(super) fn restore(&mut self, mut way: Restoring, event: Event) -> Action {
+    pub(super) fn restore(&mut self, way: Restoring, event: Event) -> Action {
         match (way.step.clone(), event) {
             (RestoreStep::Closing(end), _) => {
                 self.phase = Phase::Done;
                 Action::Finish(end)
             }
             // Whether or not that could be said to the disk: the machine comes first.
-            (RestoreStep::Announcing | RestoreStep::Pausing, _) => {
-                let names = way.targets.iter().map(|(name, _)| name.clone()).collect();
-                way.step = RestoreStep::Reading;
-                self.phase = Phase::Restoring(way);
-                Action::Read(names)
-            }
+            (RestoreStep::Announcing, _) => self.returning_begins(way),
+            (RestoreStep::Firmware(at), Event::Firmware(answer)) => self.came_back(way, at, answer),
+            (RestoreStep::Firmware(at), _) => self.back_again(way, at),
+            (RestoreStep::Pausing, _) => self.read_targets(way),
             (RestoreStep::Reading, Event::Values(values)) => self.compare(way, values),
             (RestoreStep::Writing(left), Event::Wrote { results, .. }) => {
                 // A failure needs no word here: the next pass reads everything again.
@@ -62,6 +60,23 @@ impl Run {
             // An answer that does not belong here: read again, a bounded number of times.
             (RestoreStep::Reading | RestoreStep::Writing(_), _) => self.pause(way),
         }
+    }
+
+    pub(super) fn end(&self, state: RunState, why: &str) -> End {
+        End {
+            state,
+            why: why.to_owned(),
+            foreign: self.foreign.clone(),
+            by_hand: Vec::new(),
+            stopped: self.stopped,
+        }
+    }
+
+    pub(super) fn read_targets(&mut self, mut way: Restoring) -> Action {
+        let names = way.targets.iter().map(|(name, _)| name.clone()).collect();
+        way.step = RestoreStep::Reading;
+        self.phase = Phase::Restoring(way);
+        Action::Read(names)
     }
 
     fn compare(&mut self, mut way: Restoring, values: Vec<(Name, Result<Value>)>) -> Action {
@@ -104,10 +119,7 @@ impl Run {
             }
             None if way.pass <= 1 => {
                 // The first pass nearly always suffices; look at once.
-                let names = way.targets.iter().map(|(name, _)| name.clone()).collect();
-                way.step = RestoreStep::Reading;
-                self.phase = Phase::Restoring(way);
-                Action::Read(names)
+                self.read_targets(way)
             }
             None => self.pause(way),
         }
@@ -141,6 +153,9 @@ impl Run {
         for (name, value) in &way.targets {
             self.expected.insert(name.clone(), value.clone());
         }
+        if way.firmware.stuck.is_some() {
+            return self.stuck(way);
+        }
         match way.goal {
             Goal::Stage(stage) => self.after_put_back(stage, way.results),
             Goal::Everything => {
@@ -163,10 +178,12 @@ impl Run {
             let why = format!("stage {} could not be put back alone; {}", stage + 1, way.why);
             return self.revert(&why);
         }
+        let firmware_lines = self.firmware_by_hand(&way);
         let left: Vec<ReadBack> = way.results.into_iter().filter(|b| !b.holds()).collect();
-        let words: Vec<String> = left.iter().map(describe).collect();
+        let firmware = way.firmware.stuck.clone();
+        let words: Vec<String> = firmware.into_iter().chain(left.iter().map(describe)).collect();
         let why = format!("{}; could not be put back: {}", way.why, words.join("; "));
-        let mut by_hand = Vec::new();
+        let mut by_hand = firmware_lines;
         for result in &left {
             let from = result.got.clone().unwrap_or_else(|| result.asked.clone());
             let (name, to) = (result.name.clone(), result.asked.clone());
@@ -197,6 +214,7 @@ impl Run {
             pass: 0,
             step: RestoreStep::Announcing,
             results: Vec::new(),
+            firmware: Box::default(),
         });
         Action::Record { facts: vec![Fact::PutBack { stage, why }], durable: Durable::BestEffort }
     }

@@ -38,7 +38,8 @@ impl Run {
     /// switched without anybody feeling it.
     pub(super) fn first_turn(&mut self, stage: usize) -> Option<Turn> {
         let verify = &self.plan.as_ref()?.playbook.verify;
-        if !verify.interleave {
+        // A firmware in force cannot be switched off and on.
+        if !verify.interleave || self.firmware_open() {
             return None;
         }
         let pairs = pairs(verify.window);

@@ -11,7 +11,9 @@ use policy::{Refusal, Ruling, management::Consent};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Declined, Desk, Exit, Outcome, control, finish,
+    Declined, Desk, Exit, Outcome,
+    choose::Offer,
+    control, finish, firmware,
     hazards::{self, Forbidden},
     users::{self, Gate, StandbyPath},
 };
@@ -48,6 +50,8 @@ pub struct Apply {
     pub session: Option<String>,
     /// The catalog of known defects, and those that the operator takes upon himself.
     pub hazards: hazards::Terms,
+    /// What a firmware stage may choose from.
+    pub firmware: Offer,
 }
 
 /// A plan with all that was learnt on the way.
@@ -80,7 +84,8 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     })?;
     permitted(&request.playbook, &subject.driver)?;
     readable(host, subject, &request.playbook)?;
-    let facts = gather::facts(host, &inventory, subject, &request.playbook)?;
+    let mut facts = gather::facts(host, &inventory, subject, &request.playbook)?;
+    facts.firmware_stages = firmware::stages(host, &facts.nic, subject, request)?;
     let plan =
         Plan::make(&request.playbook, &facts, request.peer.as_deref()).map_err(|e| match e {
             Unplannable::NotForThisNic(_) | Unplannable::NoStepApplies { .. } => {
@@ -91,7 +96,6 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     if plan.playbook.verify.control.is_some() {
         plan.control_peer.clone_from(&request.control_peer);
     }
-    let mut facts = facts;
     facts.warnings = warnings(host, &plan);
     users::standby_nic(host, request)?;
     let users = users::of(host, &facts.nic, &plan);
@@ -209,12 +213,17 @@ fn refusals(host: &dyn Host, nic: &Nic, plan: &Plan, request: &Apply) -> Result<
     if plan.disruption < Disruption::LinkFlap {
         return Ok(Vec::new());
     }
-    let facts = inventory::management(host, nic, request.session.as_deref())?;
     let consent = if request.allow_management { Consent::AllowManagement } else { Consent::None };
-    Ok(match policy::management::judge(&nic.name, &facts.duties, plan.disruption, consent) {
-        Ruling::Allowed => Vec::new(),
-        Ruling::Refused(refusal) => vec![refusal],
-    })
+    let mut refusals = Vec::new();
+    // A firmware stage hits every port of the device.
+    for nic in firmware::touched(host, nic, plan)? {
+        let facts = inventory::management(host, &nic, request.session.as_deref())?;
+        match policy::management::judge(&nic.name, &facts.duties, plan.disruption, consent) {
+            Ruling::Allowed => {}
+            Ruling::Refused(refusal) => refusals.push(refusal),
+        }
+    }
+    Ok(refusals)
 }
 
 /// What a run measures with; opened by the caller, in the namespace and on the NICs it is about.
@@ -249,14 +258,11 @@ pub fn apply(desk: &Desk, request: &Apply, mut meters: Meters<'_>) -> Result<Out
         let words = format!("stale plan: {approved} was approved, this host now gives {digest}");
         return Err(Declined::new(Exit::Refused, "stale-plan", words));
     }
-    if plan.stages.iter().any(|stage| stage.firmware.is_some()) {
-        let words = "firmware stages are not supported in this version; nothing was touched";
-        return Err(Declined::new(Exit::Wrong, "firmware", words));
-    }
     if plan.is_done() {
         return Ok(Outcome::AlreadyRight(Box::new(prepared.plan)));
     }
     owned_by_another(desk, plan)?;
+    firmware::attempts(desk, plan)?;
     for warning in &prepared.facts.warnings {
         (desk.tell)(&Telling::Note(warning.clone()));
     }
@@ -368,7 +374,8 @@ fn drive(
     };
     let bars = |nic: &Nic, disruption| gate.bars(nic, disruption);
     let gate = &bars;
-    let bench = Bench { meter, control, gate, verify, flows: 0, case, baseline, sides };
+    let (flows, pinger) = (0, None);
+    let bench = Bench { meter, control, gate, verify, flows, case, pinger, baseline, sides };
     let seq = desk.store.length()?;
     let mut engine = Engine {
         host: desk.host,
@@ -381,6 +388,8 @@ fn drive(
         stop: desk.stop,
         tell: desk.tell,
         bench: Some(bench),
+        kept: None,
+        placed: None,
     };
     let mut run = Run::new(plan, facts.nic, Allowance { force: request.force });
     let end = engine.drive(&mut run, Event::Begin);
@@ -468,6 +477,7 @@ fn undo_script(id: &str, plan: &Plan, nic: &Nic) -> String {
             lines.extend(family.by_hand(nic, &[change]));
         }
     }
+    lines.extend(firmware::undo_lines(plan));
     lines.push(String::new());
     lines.join("\n")
 }

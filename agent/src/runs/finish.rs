@@ -1,6 +1,6 @@
 //! The way back as a request: finish what a crash interrupted, put back what a run committed.
 
-use super::{Declined, Desk, Exit, begin};
+use super::{Declined, Desk, Exit, begin, firmware};
 use crate::{
     engine::{Engine, gather},
     fault::{Fault, Kind, Result},
@@ -106,11 +106,16 @@ pub fn revert_because(desk: &Desk, wanted: &str, why: &str) -> Result<RunRecord,
             return Err(Declined::new(Exit::Refused, "owner", why));
         }
     }
+    if let Some(owner) = firmware::overtaken(run, &later) {
+        let why =
+            format!("its firmware now belongs to the later run {}; revert that first", owner.id);
+        return Err(Declined::new(Exit::Refused, "owner", why));
+    }
     put_back(desk, run, why)
 }
 
 fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Declined> {
-    if record.originals.is_empty() {
+    if record.originals.is_empty() && !record.firmware_open() {
         let fact = Fact::Refused { rule: "crashed".to_owned(), why: why.to_owned() };
         desk.say(Some(&record.id), vec![fact])?;
         desk.store.sync()?;
@@ -123,7 +128,8 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
     let nic = match begin::nic_of(desk.host, &record.nic)? {
         Some(nic) => nic,
         // Its namespace's and its host's settings are put back even so; what it held itself stays open.
-        None if here == record.netns && !rebooted => absent(record),
+        // A device may be there though its interface is not.
+        None if here == record.netns && (!rebooted || record.firmware_open()) => absent(record),
         None => return nic_gone(desk, record, rebooted),
     };
     if here != record.netns && !rebooted {
@@ -133,6 +139,12 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
         );
         return Err(Declined::new(Exit::Failed, "netns", words));
     }
+    let mut record = record.clone();
+    if let Some(firmware) = &mut record.firmware {
+        // What a restart took in another boot the reboot has decided.
+        firmware.losing = firmware.losing.take().filter(|boot| *boot == now.boot_id);
+    }
+    let record = &record;
     let stopless = || None;
     let mut engine = Engine {
         host: desk.host,
@@ -145,6 +157,8 @@ fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Dec
         stop: &stopless,
         tell: desk.tell,
         bench: None,
+        kept: None,
+        placed: None,
     };
     let mut run = Run::returning(record, nic, rebooted, why);
     // The machine comes first: the disk may be what failed.

@@ -7,7 +7,7 @@ use firmware_catalog::{
     Act, Answer, Catalog, Circumstance,
     act::{Deed, Direction, Write},
 };
-use playbooks::{playbook::Activate, vocabulary::Disruption};
+use playbooks::vocabulary::Disruption;
 use policy::Refusal;
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use super::{Declined, Exit};
 use crate::{
     host::Nic,
     inventory::{NicFacts, subject},
-    plan::{Plan, Step},
+    plan::{Plan, Step, firmware::Activation},
     setting::family_of,
 };
 
@@ -189,10 +189,18 @@ fn acts(plan: &Plan, nic: &Nic) -> Vec<Act> {
     }
     for firmware in plan.stages.iter().filter_map(|stage| stage.firmware.as_ref()) {
         acts.push(Act::Do(Deed::Flash));
-        acts.push(Act::Do(match firmware.activate {
-            Activate::NicReset => Deed::FwActivate,
-            Activate::LivePatch => Deed::LivePatch,
-        }));
+        // What limit `no_reset` cannot do the whole reset does.
+        match &firmware.activate {
+            Activation::NicReset => {
+                acts.extend([Act::Do(Deed::LivePatch), Act::Do(Deed::FwActivate)]);
+            }
+            Activation::LivePatch => acts.push(Act::Do(Deed::LivePatch)),
+            Activation::EthtoolReset => acts.push(Act::Do(Deed::EthtoolReset)),
+            // A vendor's tool resets the function, whatever else it does.
+            Activation::Adapter(_) => {
+                acts.extend([Act::Do(Deed::FwActivate), Act::Do(Deed::FunctionReset)]);
+            }
+        }
     }
     acts
 }

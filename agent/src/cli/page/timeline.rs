@@ -6,7 +6,7 @@
 use super::Point;
 use crate::{
     host::Now,
-    log::{Entry, Fact, RunRecord},
+    log::{Entry, Fact, RunRecord, firmware::FirmwareStep},
     measure::Window,
     report::{Act, Bar},
     verdict::{Call, Verdict},
@@ -58,6 +58,7 @@ impl Line<'_> {
                 self.intended(*stage, settings, steps.len(), now);
             }
             Fact::Wrote { nanoseconds, .. } => self.wrote(*nanoseconds, now),
+            Fact::Firmware { stage, step } => self.firmware(*stage, step, now),
             Fact::WriteFailed { why, .. } => {
                 self.close(now, Some(why));
             }
@@ -193,6 +194,32 @@ impl Line<'_> {
             self.close(now, Some(&words));
         } else if let Some(bar) = self.bars.iter_mut().rev().find(|bar| bar.act == Act::Write) {
             bar.words.push_str(&format!(" + {took:.1} µs"));
+        }
+    }
+
+    fn firmware(&mut self, stage: usize, step: &FirmwareStep, now: u64) {
+        let row = self.name(Some(stage));
+        match step {
+            FirmwareStep::Intent { action, .. } => {
+                self.close(now, None);
+                let words = format!("firmware {} -> {} flashed", action.from, action.to);
+                self.open = Some((Act::Write, row, now, words));
+            }
+            FirmwareStep::Flashed { .. } => {}
+            FirmwareStep::Activating { to, .. } => {
+                self.close(now, None);
+                self.open = Some((Act::Write, row, now, format!("restarted into {to}")));
+            }
+            FirmwareStep::Activated { running, outage, .. } => {
+                let outage = outage
+                    .as_ref()
+                    .map_or(String::new(), |outage| format!("; {} ms without a packet", outage.ms));
+                self.close(now, Some(&format!("restarted; runs {running}{outage}")));
+            }
+            FirmwareStep::Returned { running, .. } => {
+                self.close(now, None);
+                self.mark(now, &format!("firmware {running} again, running and stored"));
+            }
         }
     }
 

@@ -43,8 +43,10 @@ pub(super) fn ask(state: &mut State, command: u8, mode: Mode, payload: &[u8]) ->
         INFO_GET => info,
         _ => return Err(Refusal::errno(libc::EOPNOTSUPP)),
     };
+    // A device outlives its interface.
+    let all = state.machine.nics.iter().chain(&state.unplugged);
     let devices: Vec<(&SimNic, &Pci)> =
-        state.machine.nics.iter().filter_map(|nic| Some((nic, nic.pci.as_ref()?))).collect();
+        all.filter_map(|nic| Some((nic, nic.pci.as_ref()?))).collect();
     // Only drivers that registered with devlink have a device: here, those that state versions.
     let known = devices.into_iter().filter(|(_, pci)| !pci.versions.is_empty());
     let asked = Attrs(payload).find(DEV_NAME).map(|a| a.text().to_owned());
@@ -88,7 +90,10 @@ fn info(nic: &SimNic, pci: &Pci) -> Vec<u8> {
         if is_board {
             out.nest(INFO_VERSION_FIXED, &version);
         } else {
-            out.nest(INFO_VERSION_RUNNING, &version).nest(INFO_VERSION_STORED, &version);
+            let mut stored = Writer::new();
+            let kept = pci.stored.get(name).unwrap_or(value);
+            stored.text(INFO_VERSION_NAME, name).text(INFO_VERSION_VALUE, kept);
+            out.nest(INFO_VERSION_RUNNING, &version).nest(INFO_VERSION_STORED, &stored);
         }
     }
     out.into_bytes()

@@ -45,6 +45,8 @@ pub struct Machine {
     /// Paths that may not be read, nor anything below them.
     pub sealed: BTreeSet<String>,
     pub sockets: Vec<SimSocket>,
+    /// Images below the kernel's firmware path, by name.
+    pub placed: BTreeMap<String, String>,
     /// What somebody else does to this machine, and when.
     pub script: Vec<Event>,
     /// How packets fare here, for [`super::SimMeter`].
@@ -71,6 +73,7 @@ impl Default for Machine {
             inodes: BTreeMap::new(),
             sealed: BTreeSet::new(),
             sockets: Vec::new(),
+            placed: BTreeMap::new(),
             script: Vec::new(),
             traffic: Traffic::default(),
         }
@@ -190,9 +193,12 @@ pub struct Pci {
     /// As devlink reports it.
     #[serde(default)]
     pub serial: Option<String>,
-    /// devlink versions: `fw.psid`, `fw.mgmt`, … ; running and stored alike.
+    /// devlink versions: `fw.psid`, `fw.mgmt`, … ; as they run.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
+    /// Those of them that a reset would run instead, where others are stored.
+    #[serde(default)]
+    pub stored: BTreeMap<String, String>,
     #[serde(default)]
     pub numa: u32,
 }

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     fault::{Fault, Kind, Result},
     host::Host,
-    measure::{Each, Meter, Sample, Window, WindowSpec, window::Quantiles},
+    log::firmware::Outage,
+    measure::{Each, Meter, Pinger, Sample, Window, WindowSpec, window::Quantiles},
 };
 
 /// How often a window looks whether it is to stop, and how the machine has changed.
@@ -34,7 +35,26 @@ impl SimMeter {
     }
 }
 
+/// What a restart costs, in the simulation's own time: no host call, since a ping is none.
+struct SimPinger {
+    sim: Arc<Sim>,
+    began_ns: u64,
+}
+
+impl Pinger for SimPinger {
+    fn end(self: Box<Self>, _: Duration) -> Outage {
+        let now_ns = self.sim.with(|state| state.mono_ns);
+        let ms = now_ns.saturating_sub(self.began_ns) / 1_000_000;
+        Outage { ms, over: true, how: "simulated: from the restart until it was mended".to_owned() }
+    }
+}
+
 impl Meter for SimMeter {
+    fn pinger(&mut self) -> Option<Box<dyn Pinger>> {
+        let began_ns = self.sim.with(|state| state.mono_ns);
+        Some(Box::new(SimPinger { sim: Arc::clone(&self.sim), began_ns }))
+    }
+
     fn settle(&mut self, limit: Duration, stop: &dyn Fn() -> bool) -> Result<Duration> {
         let began = self.sim.now().mono_ns;
         loop {

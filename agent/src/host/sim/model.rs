@@ -50,6 +50,8 @@ impl Default for Traffic {
 pub struct Effect {
     /// By its name in the vocabulary. A switch counts as 0 or 1.
     pub setting: String,
+    /// In force while the NIC's device runs this firmware; without a setting, whatever its settings are.
+    pub firmware: Option<String>,
     /// Which number of a sysctl that holds several, from 0.
     pub field: usize,
     /// In force while the value is at least and at most this.
@@ -87,7 +89,13 @@ impl<'a> Weather<'a> {
         let traffic = &machine.traffic;
         let mut old = Machine { nics: vec![born.clone()], ..Machine::default() };
         old.nics[0].name.clone_from(&nic.name);
+        let runs = |version: &String| {
+            nic.pci.as_ref().is_some_and(|pci| pci.versions.values().any(|v| v == version))
+        };
         let value_of = |effect: &Effect| {
+            if effect.setting.is_empty() {
+                return Some(0);
+            }
             let deaf = nic
                 .quirks
                 .iter()
@@ -98,6 +106,7 @@ impl<'a> Weather<'a> {
         let active = traffic
             .effects
             .iter()
+            .filter(|effect| effect.firmware.as_ref().is_none_or(runs))
             .filter_map(|effect| Some((effect, value_of(effect)?)))
             .filter(|(effect, value)| {
                 effect.at_least.is_none_or(|least| *value >= least)

@@ -43,6 +43,16 @@ pub enum Quirk {
     BusyWhileUp { on: String },
     /// This feature is in force only while the other one is.
     FeatureNeeds { feature: String, needs: String },
+    /// A flash fails once it is so far.
+    FlashFails { percent: u8 },
+    /// A flash is acknowledged, and nothing is stored.
+    FlashLies,
+    /// A flash to a lower version than the one stored is refused (anti-rollback).
+    DowngradeRefused,
+    /// `fw_activate` is acknowledged, and the device runs what it ran.
+    ActivatesOld,
+    /// The first `fw_activate` ends with the ports gone; the next brings them back.
+    ActivationDead,
     /// The kernel manages the interrupts' affinity itself and refuses writes with EIO.
     ManagedIrqs,
 }

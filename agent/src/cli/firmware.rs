@@ -1,0 +1,193 @@
+//! `firmware import | list`: the images that a firmware stage may choose from.
+
+use std::{io::Read, os::unix::fs::OpenOptionsExt, path::PathBuf};
+
+use super::{Common, Done, out, registry};
+use crate::{
+    approvals::Registry,
+    firmware::images,
+    plan::firmware::Image,
+    runs::{Declined, Exit, choose::Offer},
+    store::disk::Disk,
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Put an image into the state directory, named by its sha256
+    Import {
+        /// The vendor's image file.
+        file: PathBuf,
+    },
+    /// The images that are there
+    List,
+}
+
+pub(super) fn run(common: &Common, command: &Command) -> Done {
+    match command {
+        Command::Import { file } => import(common, file),
+        Command::List => list(common),
+    }
+}
+
+fn import(common: &Common, file: &std::path::Path) -> Done {
+    let bytes = read(file)?;
+    let image = images::image_of(&bytes);
+    Disk::mark(&common.state_dir, &images::blob(&image.sha256), Some(&bytes))?;
+    if common.json {
+        out::json(&image);
+    } else {
+        out::line(&format!("{}  {} bytes", image.sha256, image.bytes));
+    }
+    Ok(Exit::Done)
+}
+
+/// A regular file of a bounded size: not a pipe that never ends, nor a device.
+fn read(file: &std::path::Path) -> Result<Vec<u8>, Declined> {
+    let wrong = |why: String| {
+        Declined::new(Exit::Wrong, "firmware-image", format!("import {}: {why}", file.display()))
+    };
+    let mut options = std::fs::OpenOptions::new();
+    // A pipe without a writer must not hold us.
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC);
+    let opened = options.open(file).map_err(|e| wrong(e.to_string()))?;
+    let metadata = opened.metadata().map_err(|e| wrong(e.to_string()))?;
+    if !metadata.is_file() {
+        return Err(wrong("it is no regular file".to_owned()));
+    }
+    images::check_size(metadata.len()).map_err(|fault| wrong(fault.cause))?;
+    let mut bytes = Vec::new();
+    let limit = images::IMAGE_BYTES_MAX + 1;
+    opened.take(limit).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
+    images::check_size(bytes.len() as u64).map_err(|fault| wrong(fault.cause))?;
+    Ok(bytes)
+}
+
+fn list(common: &Common) -> Done {
+    let images = stored(common)?;
+    if common.json {
+        out::json(&images);
+    } else if images.is_empty() {
+        out::line("no images: `nicmend firmware import FILE` stores one");
+    } else {
+        for image in &images {
+            out::line(&format!("{}  {} bytes", image.sha256, image.bytes));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What a firmware stage may choose from on this host.
+pub(super) fn offer(common: &Common, way: WayBack) -> Result<Offer, Declined> {
+    let images = stored(common)?;
+    // Without images nothing is flashed, and nobody's signature is asked for. A registry in doubt knows
+    // nobody: then a signed entry is refused.
+    let registry = match images.is_empty() {
+        true => Registry::default(),
+        false => registry::load(common).unwrap_or_default(),
+    };
+    Ok(Offer {
+        images,
+        registry,
+        no_way_back: match way {
+            WayBack::Needed => false,
+            WayBack::Renounced => true,
+        },
+    })
+}
+
+/// Whether a firmware stage may begin without an image of what runs now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WayBack {
+    Needed,
+    Renounced,
+}
+
+impl From<bool> for WayBack {
+    fn from(no_way_back: bool) -> WayBack {
+        if no_way_back { WayBack::Renounced } else { WayBack::Needed }
+    }
+}
+
+/// The images in the state directory; what is not named like one is none.
+fn stored(common: &Common) -> Result<Vec<Image>, Declined> {
+    let folder = common.state_dir.join(images::FOLDER);
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // Whoever may not read the state directory may still plan a playbook without firmware.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
+        Err(error) => {
+            let why = format!("list {}: {error}", folder.display());
+            return Err(Declined::new(Exit::Failed, "firmware-image", why));
+        }
+    };
+    let mut images: Vec<Image> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let sha256 =
+                entry.file_name().into_string().ok().filter(|name| images::is_name(name))?;
+            let metadata = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
+            Some(Image { sha256, bytes: metadata.len() })
+        })
+        .collect();
+    images.sort_by(|a, b| a.sha256.cmp(&b.sha256));
+    Ok(images)
+}
+
+pub(super) mod lines {
+    //! Firmware stages in words.
+
+    use crate::{
+        log::firmware::{FirmwareRecord, Outage},
+        plan::firmware::{Activation, FirmwareAction, Flash},
+    };
+
+    /// What a stage would do, a line each.
+    pub(in crate::cli) fn planned(action: &FirmwareAction) -> Vec<String> {
+        let ports: Vec<&str> = action.ports.iter().map(|port| port.name.as_str()).collect();
+        let by = match &action.flash {
+            Flash::Devlink => "devlink flash",
+            Flash::Ethtool => "ethtool flash",
+            Flash::Adapter(adapter) => adapter.argv.first().map_or("a program", String::as_str),
+        };
+        let restart = match &action.activate {
+            Activation::NicReset => {
+                "devlink reload fw_activate, without a reset where the device can"
+            }
+            Activation::LivePatch => "devlink reload fw_activate limit no_reset",
+            Activation::EthtoolReset => "ethtool reset",
+            Activation::Adapter(adapter) => {
+                adapter.argv.first().map_or("a program", String::as_str)
+            }
+        };
+        let back = match &action.way_back {
+            Some(image) => format!("{} (image {})", action.from, image.sha256),
+            None => format!("NONE: no image of {} is stored", action.from),
+        };
+        vec![
+            format!("firmware of {}: {} -> {}", action.device.handle, action.from, action.to),
+            format!("  image     {} ({} bytes), by {by}", action.image.sha256, action.image.bytes),
+            format!("  restart   {restart}; felt by {}", ports.join(", ")),
+            format!("  way back  {back}"),
+        ]
+    }
+
+    /// What became of a run's firmware stage, word and text.
+    pub(in crate::cli) fn told(firmware: &FirmwareRecord) -> Vec<(&'static str, String)> {
+        let action = &firmware.action;
+        let now = match (firmware.returned, &firmware.activated) {
+            (true, _) => format!("{} again (it was to be {})", action.from, action.to),
+            (false, Some(running)) => format!("{} -> {running}", action.from),
+            (false, None) => format!("{} -> {}, not activated", action.from, action.to),
+        };
+        let mut lines = vec![("firmware", format!("{}: {now}", action.device.handle))];
+        lines.extend(firmware.outage.iter().map(|outage| ("outage", words(outage))));
+        lines.extend(firmware.lost.iter().map(|lost| ("lost", lost.clone())));
+        lines
+    }
+
+    fn words(outage: &Outage) -> String {
+        let at_least = if outage.over { "" } else { "at least " };
+        format!("{at_least}{} ms ({})", outage.ms, outage.how)
+    }
+}

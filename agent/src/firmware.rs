@@ -1,0 +1,13 @@
+//! A device's firmware: what runs and what is stored, flashing, restarting into it, and the images.
+//!
+//! - [`device`]: which device a NIC is a port of, its versions, all of its ports
+//! - [`flash`], [`restart`]: devlink's flash and reload, with ethtool's ioctls and vendors' programs where
+//!   a driver has no devlink
+//! - [`images`][]: `STATE/firmware/<sha256>`
+//! - [`kept`]: what a restart takes from the ports, kept beforehand and put back after
+
+pub mod device;
+pub mod flash;
+pub mod images;
+pub mod kept;
+pub mod restart;

@@ -1,0 +1,324 @@
+//! A firmware stage on its way forward.
+//!
+//! ```text
+//! guard -> keep -> intent -> place -> flash -> look -> drain -> guard -> activating -> activate
+//!       -> await -> look -> restore -> clear -> activated
+//! ```
+//!
+//! The intent is durable before anything is placed or flashed, `activating` before the restart. From the
+//! intent on, whatever fails is answered by the way back (`returning.rs`).
+
+use super::{Action, Durable, Phase, Run};
+use crate::{
+    fault::{Fault, Kind, Result},
+    host::Nic,
+    log::{
+        Fact,
+        firmware::{FirmwareRecord, FirmwareStep, Outage},
+    },
+    plan::firmware::{FirmwareAction, Which},
+};
+
+/// What the engine is to do about the firmware; answered by one [`Answer`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Order {
+    /// Is it still this device, and does nobody hold its ports?
+    Guard(Before),
+    /// Keep, under a name of its own, all that a restart loses of every port.
+    Keep,
+    /// Put an image where the kernel looks for firmware.
+    Place(Which),
+    Flash(Which),
+    /// Read what runs and what is stored.
+    Look,
+    /// Give the ports' users time to leave.
+    Drain,
+    Activate(Which),
+    /// Wait until every port is there again.
+    Await,
+    /// Put back what the restart lost, as kept under this name.
+    Restore(String),
+    /// Leave nothing where the kernel looks for firmware.
+    Clear,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    Flash,
+    Activation,
+}
+
+/// What came of an order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    Done,
+    Kept(String),
+    Seen(Seen),
+    /// What the kernel says it did.
+    Activated(Vec<String>),
+    /// The ports are there again; this is the run's own NIC, as it is now.
+    Back(Box<Nic>),
+    Restored(Restored),
+}
+
+/// The device's versions as read from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub running: Option<String>,
+    /// `None` where the driver does not tell.
+    pub stored: Option<String>,
+}
+
+/// What became of the ports after a restart.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Restored {
+    /// What is not as it was, in words; empty: all of it is.
+    pub left: Vec<String>,
+    /// What nobody can bring back from outside, in words.
+    pub lost: Vec<String>,
+    pub outage: Option<Outage>,
+    /// The run's own NIC, which may have its name back by now.
+    pub nic: Option<Box<Nic>>,
+}
+
+/// The firmware stage of a run, from its intent on.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) stage: usize,
+    pub(super) action: FirmwareAction,
+    /// The blob with what a restart loses.
+    pub(super) kept: String,
+    /// A restart may have taken it, and it has not been put back yet.
+    pub(super) losing: bool,
+    /// Everything is as it was before the stage.
+    pub(super) returned: bool,
+    pub(super) performed: Vec<String>,
+}
+
+impl Held {
+    /// What the log knows of it.
+    pub(super) fn of(record: &FirmwareRecord) -> Held {
+        Held {
+            stage: record.stage,
+            action: record.action.clone(),
+            kept: record.kept.clone(),
+            losing: record.losing.is_some(),
+            returned: record.returned,
+            performed: record.performed.clone(),
+        }
+    }
+}
+
+/// Where a firmware stage is on its way forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    Guarding,
+    Keeping,
+    Intending,
+    Placing,
+    Flashing,
+    Looking,
+    Draining,
+    GuardingAgain,
+    Announcing,
+    Activating,
+    Awaiting,
+    Verifying,
+    Restoring,
+    Clearing,
+    Reporting,
+}
+
+impl Run {
+    /// What is being done to the firmware, for whoever performs the orders.
+    pub fn firmware(&self) -> Option<&FirmwareAction> {
+        match (&self.held, &self.phase) {
+            (Some(held), _) => Some(&held.action),
+            (None, Phase::Firmware { stage, .. }) => self.planned_firmware(*stage),
+            (None, _) => None,
+        }
+    }
+
+    /// Whether another firmware than at the beginning is, or may be, in force.
+    pub(super) fn firmware_open(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| !held.returned)
+    }
+
+    pub(super) fn planned_firmware(&self, stage: usize) -> Option<&FirmwareAction> {
+        self.plan.as_ref()?.stages.get(stage)?.firmware.as_ref()
+    }
+
+    pub(super) fn begin_firmware(&mut self, stage: usize) -> Action {
+        self.entry = self.expected.clone();
+        self.order(stage, At::Guarding, Order::Guard(Before::Flash))
+    }
+
+    fn order(&mut self, stage: usize, at: At, order: Order) -> Action {
+        self.go(Phase::Firmware { stage, at }, Action::Firmware(order))
+    }
+
+    fn say(&mut self, stage: usize, at: At, step: FirmwareStep, durable: Durable) -> Action {
+        let facts = vec![Fact::Firmware { stage, step }];
+        self.go(Phase::Firmware { stage, at }, Action::Record { facts, durable })
+    }
+
+    /// An order was answered.
+    pub(super) fn firmware_done(&mut self, stage: usize, at: At, answer: Result<Answer>) -> Action {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(fault) => return self.firmware_failed(stage, at, &fault),
+        };
+        match (at, answer) {
+            (At::Guarding, Answer::Done) => self.order(stage, At::Keeping, Order::Keep),
+            (At::Keeping, Answer::Kept(kept)) => self.intend_firmware(stage, kept),
+            (At::Placing, Answer::Done) => {
+                self.order(stage, At::Flashing, Order::Flash(Which::New))
+            }
+            (At::Flashing, Answer::Done) => self.order(stage, At::Looking, Order::Look),
+            (At::Looking, Answer::Seen(seen)) => self.stored(stage, &seen),
+            (At::Draining, Answer::Done) => {
+                self.order(stage, At::GuardingAgain, Order::Guard(Before::Activation))
+            }
+            (At::GuardingAgain, Answer::Done) => self.announce(stage),
+            (At::Activating, Answer::Activated(performed)) => {
+                if let Some(held) = &mut self.held {
+                    held.performed = performed;
+                }
+                self.order(stage, At::Awaiting, Order::Await)
+            }
+            (At::Awaiting, Answer::Back(nic)) => {
+                self.nic = *nic;
+                self.order(stage, At::Verifying, Order::Look)
+            }
+            (At::Verifying, Answer::Seen(seen)) => self.verified(stage, &seen),
+            (At::Restoring, Answer::Restored(restored)) => self.restored(stage, restored),
+            (At::Clearing, Answer::Done) => self.report_firmware(stage),
+            (at, answer) => {
+                let cause = format!("unexpected answer {answer:?} while {at:?}");
+                self.firmware_failed(stage, at, &Fault::new(Kind::Malformed, "flash", cause))
+            }
+        }
+    }
+
+    /// What was to be recorded was, or was not.
+    pub(super) fn firmware_recorded(&mut self, stage: usize, at: At, done: Result<()>) -> Action {
+        match (at, done) {
+            (At::Intending, Ok(())) => {
+                (self.wrote, self.touched) = (true, true);
+                self.order(stage, At::Placing, Order::Place(Which::New))
+            }
+            (At::Intending, Err(fault)) if !self.wrote => self.refuse("log", &fault.to_string()),
+            (At::Announcing, Ok(())) => {
+                self.order(stage, At::Activating, Order::Activate(Which::New))
+            }
+            // How far it went is folded from what was durable; nothing rests on this entry.
+            (At::Reporting, _) => self.settings_of(stage),
+            (_, Ok(())) => {
+                let fault = Fault::new(Kind::Malformed, "flash", "unexpected record");
+                self.fail(stage, &fault)
+            }
+            (_, Err(fault)) => self.fail(stage, &fault),
+        }
+    }
+
+    fn firmware_failed(&mut self, stage: usize, at: At, fault: &Fault) -> Action {
+        let rule = match (at, fault.kind) {
+            (At::Guarding | At::Keeping, Kind::Denied) => "guard",
+            (At::Guarding, _) => "stale-plan",
+            _ => "machine",
+        };
+        match self.wrote {
+            // Nothing is touched yet.
+            false => self.refuse(rule, &fault.to_string()),
+            true => self.fail(stage, fault),
+        }
+    }
+
+    fn intend_firmware(&mut self, stage: usize, kept: String) -> Action {
+        let Some(action) = self.planned_firmware(stage).cloned() else {
+            let fault = Fault::new(Kind::Malformed, "flash", "the plan has no firmware here");
+            return self.firmware_failed(stage, At::Keeping, &fault);
+        };
+        let step = FirmwareStep::Intent { action: Box::new(action.clone()), kept: kept.clone() };
+        let (losing, returned, performed) = (false, false, Vec::new());
+        self.held = Some(Held { stage, action, kept, losing, returned, performed });
+        self.say(stage, At::Intending, step, Durable::Yes)
+    }
+
+    /// What is stored now must be what was asked; a device that took the image and kept nothing of it is
+    /// not restarted.
+    fn stored(&mut self, stage: usize, seen: &Seen) -> Action {
+        let Some(held) = &self.held else { return self.lost_track(stage) };
+        if let Some(stored) = &seen.stored
+            && *stored != held.action.to
+        {
+            let act = format!("flash {} to {}", held.action.device.handle, held.action.to);
+            let cause = format!("the device took the image without an error, and stores {stored}");
+            return self.fail(stage, &Fault::new(Kind::Drift, act, cause));
+        }
+        self.writes.push(Fact::Firmware {
+            stage,
+            step: FirmwareStep::Flashed { stored: seen.stored.clone() },
+        });
+        self.order(stage, At::Draining, Order::Drain)
+    }
+
+    fn announce(&mut self, stage: usize) -> Action {
+        let Some(held) = &mut self.held else { return self.lost_track(stage) };
+        held.losing = true;
+        let step = FirmwareStep::Activating { to: held.action.to.clone(), kept: held.kept.clone() };
+        let mut facts = std::mem::take(&mut self.writes);
+        facts.push(Fact::Firmware { stage, step });
+        self.go(
+            Phase::Firmware { stage, at: At::Announcing },
+            Action::Record { facts, durable: Durable::Yes },
+        )
+    }
+
+    /// Success is the running version as read from the device, never the request.
+    fn verified(&mut self, stage: usize, seen: &Seen) -> Action {
+        let Some(held) = &self.held else { return self.lost_track(stage) };
+        if seen.running.as_deref() != Some(held.action.to.as_str()) {
+            let running = seen.running.as_deref().unwrap_or("no version that can be read");
+            let act = format!("activate {} on {}", held.action.to, held.action.device.handle);
+            let cause = format!("it came back without an error, and runs {running}");
+            return self.fail(stage, &Fault::new(Kind::Drift, act, cause));
+        }
+        let kept = held.kept.clone();
+        self.order(stage, At::Restoring, Order::Restore(kept))
+    }
+
+    fn restored(&mut self, stage: usize, restored: Restored) -> Action {
+        if let Some(nic) = restored.nic {
+            self.nic = *nic;
+        }
+        let Some(held) = &mut self.held else { return self.lost_track(stage) };
+        if !restored.left.is_empty() {
+            let act = format!("put back what the restart of {} took", held.action.device.handle);
+            let fault = Fault::new(Kind::Drift, act, restored.left.join("; "));
+            return self.fail(stage, &fault);
+        }
+        held.losing = false;
+        let step = FirmwareStep::Activated {
+            running: held.action.to.clone(),
+            performed: held.performed.clone(),
+            outage: restored.outage,
+            lost: restored.lost,
+        };
+        self.writes.push(Fact::Firmware { stage, step });
+        self.order(stage, At::Clearing, Order::Clear)
+    }
+
+    fn report_firmware(&mut self, stage: usize) -> Action {
+        let facts = std::mem::take(&mut self.writes);
+        self.go(
+            Phase::Firmware { stage, at: At::Reporting },
+            Action::Record { facts, durable: Durable::BestEffort },
+        )
+    }
+
+    fn lost_track(&mut self, stage: usize) -> Action {
+        let fault = Fault::new(Kind::Malformed, "flash", "no intent stands for this stage");
+        self.fail(stage, &fault)
+    }
+}

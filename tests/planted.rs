@@ -1,0 +1,316 @@
+//! Every planted fault of a firmware stage, and every refusal: how each ends, none of them a lie.
+
+use std::sync::Arc;
+
+use agent::{
+    host::{
+        Host,
+        sim::{Blow, Machine, Moment, Quirk, Sim, SimMeter},
+    },
+    log::{History, RunRecord, RunState},
+    plan::firmware::Image,
+    rehearsal::{Door, Ending, Fall, Shelf, Stage, hush_injected_crashes},
+    runs::{
+        self, Apply, Declined, Desk, Exit, Meters, Outcome,
+        hazards::{Overrides, Terms},
+    },
+    store::{Store, sim::SimStore},
+};
+use playbooks::Playbook;
+use tests::firmware::known;
+
+const MACHINE: &str = include_str!("fail_every_firmware_step/machine.yaml");
+const FIRMWARE: &str = include_str!("fail_every_firmware_step/firmware.yaml");
+const MENDS: &str = include_str!("fail_every_firmware_step/mends.yaml");
+const HURTS: &str = include_str!("fail_every_firmware_step/hurts.yaml");
+
+fn machine() -> Machine {
+    let mut machine: Machine = serde_saphyr::from_str(MACHINE).expect("a machine");
+    machine.script.clear();
+    machine
+}
+
+fn playbook(source: &str) -> Playbook {
+    playbooks::parse::parse(source.as_bytes()).expect("a playbook")
+}
+
+fn stage(source: &str, quirks: Vec<Quirk>) -> Stage {
+    let (mut machine, shelf) = (machine(), tests::firmware::read(FIRMWARE));
+    machine.nics[0].quirks = quirks;
+    Stage { machine, playbook: playbook(source), nic: "eth1".to_owned(), seed: 7, shelf }
+}
+
+/// How it ended and why, and whether the machine is as it was.
+fn end(stage: &Stage) -> (RunState, String, bool) {
+    let before = known(Sim::new(stage.machine.clone()).machine());
+    let told = stage.play(&[], &|_| ());
+    let record = told.record.unwrap_or_else(|| panic!("no run: {:?}", told.ending));
+    (record.state, record.why, known(told.machine) == before)
+}
+
+#[test]
+fn planted_faults_end_reverted_with_the_devices_own_words() {
+    for (quirk, words) in [
+        (Quirk::FlashFails { percent: 50 }, "flash erase failed"),
+        (Quirk::FlashLies, "stores 14.32.1010"),
+        (Quirk::DowngradeRefused, "security version of the image is below the device's"),
+        (Quirk::ActivatesOld, "runs 14.32.1010"),
+        (Quirk::ActivationDead, "the device did not come back"),
+        (Quirk::Busy { on: "flash".to_owned(), tries: 99 }, "EBUSY"),
+        (Quirk::Busy { on: "reload".to_owned(), tries: 17 }, "EBUSY"),
+    ] {
+        let (state, why, as_before) = end(&stage(MENDS, vec![quirk.clone()]));
+        println!("{quirk:?}: {state:?}, as before: {as_before}: {why}");
+        assert_eq!(state, RunState::Reverted, "{quirk:?}: {why}");
+        assert!(why.contains(words), "{quirk:?}: {why}");
+        assert!(as_before, "{quirk:?}: {why}");
+    }
+}
+
+#[test]
+fn a_device_that_is_busy_for_a_while_is_asked_again() {
+    for on in ["flash", "reload"] {
+        let busy = Quirk::Busy { on: on.to_owned(), tries: 3 };
+        let (state, why, _) = end(&stage(MENDS, vec![busy]));
+        assert_eq!(state, RunState::Committed, "{on}: {why}");
+    }
+}
+
+/// The way back is an image that the device will not take any more: it is said, loudly, and everything
+/// else is put back.
+#[test]
+fn a_way_back_that_the_device_refuses_ends_stuck_with_what_to_do() {
+    let stage = stage(HURTS, vec![Quirk::DowngradeRefused]);
+    let before = known(Sim::new(stage.machine.clone()).machine());
+    let told = stage.play(&[], &|_| ());
+    let record = told.record.expect("a run");
+    assert_eq!(record.state, RunState::Stuck, "{}", record.why);
+    assert!(record.why.contains("not back on firmware 14.32.1010"), "{}", record.why);
+    assert!(record.why.contains("downgrade refused"), "{}", record.why);
+    assert!(
+        record.by_hand.iter().any(|line| line.starts_with("devlink dev flash pci/0000:3b:00.0"))
+    );
+    let now = known(told.machine);
+    assert!(now.placed.is_empty(), "an image was left in the firmware path");
+    for (now, then) in now.nics.iter().zip(&before.nics) {
+        assert_eq!((&now.rings, &now.coalesce, now.mtu), (&then.rings, &then.coalesce, then.mtu));
+    }
+}
+
+#[test]
+fn without_a_way_back_it_begins_only_where_that_is_accepted() {
+    let mut stage = stage(HURTS, Vec::new());
+    let running = stage.shelf.offer.images[1].clone();
+    stage.shelf.offer.images.retain(|image| *image != running);
+    let told = stage.play(&[], &|_| ());
+    assert_eq!(told.ending, Ending::Declined("no-way-back".to_owned()));
+    stage.shelf.offer.no_way_back = true;
+    let told = stage.play(&[], &|_| ());
+    let record = told.record.expect("a run");
+    assert_eq!(record.state, RunState::Stuck, "{}", record.why);
+    assert!(record.why.contains("no image of 14.32.1010 is stored"), "{}", record.why);
+}
+
+fn request(playbook: &str, shelf: &Shelf) -> Apply {
+    Apply {
+        playbook: self::playbook(playbook),
+        nic: "eth1".to_owned(),
+        peer: Some("192.0.2.2:862".to_owned()),
+        control_peer: None,
+        digest: None,
+        allow_management: false,
+        force: false,
+        overridden: Vec::new(),
+        standby: None,
+        session: None,
+        hazards: Terms { catalog: shelf.catalog.clone(), overrides: Overrides::All },
+        firmware: shelf.offer.clone(),
+    }
+}
+
+/// The rule and exit code by which a request is declined, with nothing written.
+fn declined(machine: &Machine, playbook: &str, shelf: &Shelf) -> (String, Exit, String) {
+    let sim = Sim::new(machine.clone());
+    let before = sim.machine();
+    let declined = runs::prepare(&sim, &request(playbook, shelf)).expect_err("it is declined");
+    assert!(sim.machine() == before, "something was written: {declined}");
+    (declined.rule, declined.exit, declined.why)
+}
+
+/// The shelf with its versions changed.
+fn shelf(change: &dyn Fn(&mut Vec<tests::firmware::Version>)) -> Shelf {
+    let mut versions = tests::firmware::versions(FIRMWARE);
+    change(&mut versions);
+    tests::firmware::shelf(&versions, None)
+}
+
+fn pending() -> Machine {
+    let mut machine = machine();
+    for nic in &mut machine.nics {
+        let stored = [("fw.version".to_owned(), "14.32.1900".to_owned())].into();
+        nic.pci.as_mut().expect("a PCI function").stored = stored;
+    }
+    machine
+}
+
+/// A port that a guest or another driver has.
+fn unseen() -> Machine {
+    let mut machine = machine();
+    let class = "/sys/bus/pci/devices/0000:3b:00.2/class".to_owned();
+    machine.files.insert(class, "0x020000\n".to_owned());
+    machine
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_nothing_written() {
+    let (wrong, refused) = (Exit::Wrong, Exit::Refused);
+    let other = |v: &mut Vec<tests::firmware::Version>| v[0].board = "MT_0000000359".to_owned();
+    let branch = MENDS.replace("version: golden", "version: 20.31.1014");
+    let nonsense = MENDS.replace("version: golden", "version: latest");
+    let cases: Vec<(&str, Machine, Shelf, String, Exit)> = vec![
+        ("firmware-board", machine(), shelf(&other), MENDS.to_owned(), refused),
+        (
+            "firmware-blocked",
+            machine(),
+            shelf(&|v| v[2].state = "blocked".to_owned()),
+            HURTS.to_owned(),
+            refused,
+        ),
+        (
+            "firmware-signature",
+            machine(),
+            shelf(&|v| v[0].signed = true),
+            MENDS.to_owned(),
+            refused,
+        ),
+        (
+            "firmware-minimum",
+            machine(),
+            tests::firmware::shelf(&tests::firmware::versions(FIRMWARE), Some("14.32.0")),
+            MENDS.to_owned(),
+            refused,
+        ),
+        ("firmware-image", machine(), shelf(&|v| v[0].stored = false), MENDS.to_owned(), wrong),
+        ("firmware-branch", machine(), shelf(&|_| ()), branch, refused),
+        ("firmware-version", machine(), shelf(&|_| ()), nonsense, wrong),
+        ("firmware-pending", pending(), shelf(&|_| ()), MENDS.to_owned(), refused),
+        ("firmware-device", unseen(), shelf(&|_| ()), MENDS.to_owned(), refused),
+    ];
+    for (rule, machine, shelf, playbook, exit) in cases {
+        let (by, code, why) = declined(&machine, &playbook, &shelf);
+        println!("{by} ({code:?}): {why}");
+        assert_eq!((by.as_str(), code), (rule, exit), "{why}");
+    }
+}
+
+struct Place {
+    sim: Arc<Sim>,
+    store: SimStore,
+    shelf: Shelf,
+}
+
+impl Place {
+    fn new() -> Place {
+        let shelf = tests::firmware::read(FIRMWARE);
+        let store = SimStore::new(3);
+        for image in &shelf.images {
+            agent::firmware::images::import(&store, image).expect("room");
+        }
+        Place { sim: Arc::new(Sim::new(machine())), store, shelf }
+    }
+
+    fn apply(&self, playbook: &str) -> Result<RunRecord, Declined> {
+        let mut meter = SimMeter::new(Arc::clone(&self.sim), "eth1", 7);
+        let request = request(playbook, &self.shelf);
+        let told = self.at_desk(|desk| runs::apply(desk, &request, Meters::alone(&mut meter)))?;
+        match told {
+            Outcome::Ran(record) => Ok(*record),
+            Outcome::AlreadyRight(_) => panic!("nothing to do"),
+        }
+    }
+
+    fn at_desk<T>(&self, act: impl FnOnce(&Desk) -> Result<T, Declined>) -> Result<T, Declined> {
+        let epoch = self.store.take_epoch()?;
+        let (host, store): (&dyn Host, &dyn Store) = (&*self.sim, &self.store);
+        act(&Desk { host, store, epoch, uid: 0, stop: &|| None, tell: &|_| () })
+    }
+
+    fn running(&self) -> Vec<String> {
+        let machine = self.sim.machine();
+        let pci = machine.nics.iter().filter_map(|nic| nic.pci.clone());
+        pci.map(|pci| pci.versions["fw.version"].clone()).collect()
+    }
+}
+
+#[test]
+fn the_same_firmware_is_not_tried_for_ever() {
+    let place = Place::new();
+    for _ in 0..3 {
+        assert_eq!(place.apply(HURTS).expect("a run").state, RunState::Reverted);
+    }
+    let declined = place.apply(HURTS).expect_err("a loop is broken");
+    assert_eq!((declined.rule.as_str(), declined.exit), ("firmware-attempts", Exit::Refused));
+    // Another version is another matter.
+    assert_eq!(place.apply(MENDS).expect("a run").state, RunState::Committed);
+}
+
+#[test]
+fn a_committed_firmware_goes_back_on_request() {
+    let place = Place::new();
+    let before = known(place.sim.machine());
+    let record = place.apply(MENDS).expect("a run");
+    assert_eq!(record.state, RunState::Committed, "{}", record.why);
+    let firmware = record.firmware.expect("a firmware stage");
+    assert_eq!(firmware.activated.as_deref(), Some("14.31.1014"));
+    assert_eq!(firmware.performed, ["driver_reinit", "fw_activate"]);
+    assert!(firmware.outage.expect("it was measured").ms >= 1_000);
+    assert_eq!(place.running(), ["14.31.1014"; 2], "both ports of the card");
+    let reverted = place.at_desk(|desk| runs::revert(desk, "last")).expect("it goes back");
+    assert_eq!(reverted.state, RunState::Reverted, "{}", reverted.why);
+    assert!(known(place.sim.machine()) == before, "the machine is not as it was");
+}
+
+/// What is stored is what was imported: an image altered on disk is not flashed.
+#[test]
+fn an_image_that_was_altered_in_the_store_is_not_flashed() {
+    let place = Place::new();
+    let golden: &Image = &place.shelf.offer.images[0];
+    place.store.put(&format!("firmware/{}", golden.sha256), b"version: 9.9.9\n").expect("room");
+    let record = place.apply(MENDS).expect("a run");
+    assert_eq!(record.state, RunState::Reverted, "{}", record.why);
+    assert!(record.why.contains("its bytes digest to"), "{}", record.why);
+    assert_eq!(place.running(), ["14.32.1010"; 2]);
+}
+
+/// The log's words for each step, so that a reader of a crashed run knows where it was.
+#[test]
+fn every_step_is_in_the_log_before_it_is_taken() {
+    let place = Place::new();
+    place.apply(HURTS).expect("a run");
+    let history = History::fold(&place.store.entries().expect("a log")).expect("a whole log");
+    let steps: Vec<String> = history.runs[0]
+        .entries
+        .iter()
+        .filter_map(|entry| {
+            serde_json::to_value(&entry.fact).ok()?["step"].as_str().map(str::to_owned)
+        })
+        .collect();
+    let wanted = ["intent", "flashed", "activating", "activated", "activating", "returned"];
+    assert_eq!(steps, wanted);
+}
+
+/// A run that was killed between its flash and its restart is found by its log, whoever finds it.
+#[test]
+fn a_flashed_firmware_is_never_left_waiting_for_a_boot() {
+    hush_injected_crashes();
+    let stage = stage(MENDS, Vec::new());
+    let calls = stage.play(&[], &|_| ()).host_calls;
+    let mut waiting = 0;
+    for call in 0..calls {
+        let fall = Fall { door: Door::Host, call, moment: Moment::After, blow: Blow::Crash };
+        let told = stage.play(&[fall], &|_| ());
+        let stored = told.machine.nics.iter().filter_map(|nic| nic.pci.as_ref());
+        waiting += stored.filter(|pci| !pci.stored.is_empty()).count();
+    }
+    assert_eq!(waiting, 0, "of {calls} crashes");
+}

@@ -17,6 +17,7 @@ use agent::{
         Host,
         sim::{Act, Blow, Crash, Injection, Machine, Moment, Sim, SimMeter},
     },
+    law::Law,
     log::{
         History, RunRecord, RunState,
         after::{Ending, Finding},
@@ -116,6 +117,7 @@ impl Place {
             force: false,
             overridden: Vec::new(),
             standby: None,
+            break_glass: None,
             session: None,
             hazards: Default::default(),
             firmware: Default::default(),
@@ -130,7 +132,8 @@ impl Place {
     fn at_desk<T>(&self, act: impl FnOnce(&Desk) -> Result<T, Declined>) -> Result<T, Declined> {
         let epoch = self.store.take_epoch()?;
         let (host, store): (&dyn Host, &dyn Store) = (&*self.sim, &self.store);
-        act(&Desk { host, store, epoch, uid: 0, stop: &|| None, tell: &|_| () })
+        let law = Law::shipped(0);
+        act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell: &|_| () })
     }
 
     /// The first run, as the log tells it.

@@ -300,6 +300,7 @@ fn plans_and_reverts_are_as_written() {
             force: false,
             overridden: Vec::new(),
             standby: None,
+            break_glass: None,
             session: None,
             hazards: agent::runs::hazards::Terms {
                 catalog: case.shelf.catalog.clone(),

@@ -120,6 +120,7 @@ fn request(playbook: &str, shelf: &Shelf) -> Apply {
         digest: None,
         allow_management: false,
         force: false,
+        break_glass: None,
         overridden: Vec::new(),
         standby: None,
         session: None,
@@ -232,7 +233,8 @@ impl Place {
     fn at_desk<T>(&self, act: impl FnOnce(&Desk) -> Result<T, Declined>) -> Result<T, Declined> {
         let epoch = self.store.take_epoch()?;
         let (host, store): (&dyn Host, &dyn Store) = (&*self.sim, &self.store);
-        act(&Desk { host, store, epoch, uid: 0, stop: &|| None, tell: &|_| () })
+        let law = agent::law::Law::shipped(0);
+        act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell: &|_| () })
     }
 
     fn running(&self) -> Vec<String> {

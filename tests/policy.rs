@@ -3,6 +3,8 @@
 // Reads its own data.
 #![allow(clippy::disallowed_methods)]
 
+#[path = "policy/command.rs"]
+mod command;
 #[path = "policy/random.rs"]
 mod random;
 #[path = "policy/row.rs"]

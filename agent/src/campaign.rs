@@ -17,12 +17,13 @@
 mod faults;
 mod judge;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use playbooks::playbook::Pattern;
+use playbooks::{playbook::Pattern, vocabulary::Disruption};
+use policy::request::{Action, Standby};
 
 use crate::{
-    engine::{Telling, evidence},
+    engine::{Telling, evidence, hands},
     fault::{Fault, Kind, Result as Faulty},
     log::{Fact, RunRecord, RunState, after::Tried},
     measure::{Meter, Window},
@@ -32,7 +33,10 @@ use crate::{
         in_force,
         vigil::{Seen, Vigil},
     },
-    runs::{self, Declined, Desk, Exit},
+    runs::{
+        self, Declined, Desk, Exit,
+        permission::{self, Matter},
+    },
     verdict::{Call, Case},
 };
 
@@ -103,13 +107,9 @@ pub fn campaign(
     meter: &mut dyn Meter,
 ) -> Result<Outcome, Declined> {
     let _ = runs::recover(desk);
-    if let Some(why) = desk.store.get("frozen")? {
-        let why = String::from_utf8_lossy(&why).trim().to_owned();
-        let words = format!("this host is frozen ({why}); `nicmend thaw` lifts it");
-        return Err(Declined::new(Exit::Refused, "frozen", words));
-    }
     let unit = unit(terms, order)?;
     let around = in_force(desk.host, desk.store, &terms.run)?;
+    permitted(desk, terms, order)?;
     let number = terms.run.campaigns.last().map_or(0, |last| last.campaign) + 1;
     let began = Fact::CampaignBegan {
         campaign: number,
@@ -183,6 +183,32 @@ pub fn word(pattern: &Pattern) -> String {
         Pattern::Replay(file) => format!("replay:{file}"),
     }
 }
+
+/// Whether the policies let a campaign begin now: it must be over before a venue opens.
+fn permitted(desk: &Desk, terms: &Terms, order: &Order) -> Result<(), Declined> {
+    let nic = hands::by_id(desk.host, &terms.run.nic).ok_or_else(|| {
+        let why = format!("{} ({}) is not here", terms.run.nic_name, terms.run.nic);
+        Declined::new(Exit::Failed, "nic", why)
+    })?;
+    let matter = Matter {
+        action: Action::CampaignOutsideTrading,
+        overrides: BTreeSet::new(),
+        on: &terms.run.id,
+        nic: &nic,
+        disruption: Disruption::None,
+        length: order.length + AROUND,
+        refusals: &[],
+        overridden: BTreeSet::new(),
+        standby: Standby::Unknown,
+        break_glass: None,
+        plan: None,
+    };
+    let asker = desk.law.loaded().asker.clone();
+    permission::hold(desk, Some(&terms.run.id), &asker, &matter)
+}
+
+/// Beyond its own length: settling, the last window's end, what its last fault left removed.
+const AROUND: Duration = Duration::from_secs(60);
 
 /// A campaign under way.
 struct Trial<'a> {

@@ -14,11 +14,13 @@ mod firmware;
 mod freeze;
 pub mod inventory;
 pub mod judge;
+mod law;
 mod out;
 mod page;
 mod place;
 mod plan;
 mod playbook;
+mod policy;
 pub mod probe;
 pub mod reflect;
 mod registry;
@@ -127,6 +129,9 @@ enum Command {
     /// The log: check it all, read it, hand it to a regulator, prove one entry offline, cosign
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Validate the policies; why a request is allowed or refused, now or then; a venue's trading phase
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// No automatic act on this host until thawed
     Freeze(freeze::Args),
     /// Lift a freeze
@@ -189,6 +194,7 @@ fn run(cli: &Cli) -> Done {
         Command::Probe(args) => probe::run(common, args),
         Command::Judge(args) => judge::run(common, args),
         Command::Audit(command) => audit::run(common, command),
+        Command::Policy(command) => policy::run(common, command),
         Command::Freeze(args) => freeze::freeze(common, args),
         Command::Thaw => freeze::thaw(common),
         Command::Demo(args) => demo::run(common, args),

@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod fact;
 pub mod firmware;
 pub mod fold;
+pub mod glass;
 pub mod merkle;
 pub mod note;
 pub mod office;

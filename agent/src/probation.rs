@@ -23,6 +23,7 @@ pub(crate) mod around;
 mod close;
 mod terms;
 pub(crate) mod vigil;
+mod waiting;
 mod watch;
 
 use std::time::Duration;

@@ -23,6 +23,7 @@ use crate::{
         Host,
         sim::{Blow, Crash, Injection, Machine, Moment, Sim, SimMeter},
     },
+    law::Law,
     log::{History, RunRecord, RunState},
     runs::{
         self, Apply, Declined, Desk, Meters, Outcome,
@@ -172,6 +173,7 @@ impl Stage {
             force: false,
             overridden: Vec::new(),
             standby: None,
+            break_glass: None,
             session: None,
             hazards: Terms { catalog: self.shelf.catalog.clone(), overrides: Overrides::All },
             firmware: self.shelf.offer.clone(),
@@ -213,7 +215,8 @@ fn at_desk<T>(
 ) -> Result<T, Declined> {
     let epoch = store.epoch()?;
     let host: &dyn Host = &**sim;
-    act(&Desk { host, store, epoch, uid: 0, stop: &|| None, tell })
+    let law = Law::shipped(0);
+    act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell })
 }
 
 /// Runs `act` until it returns or the simulated process dies.

@@ -2,12 +2,14 @@
 //!
 //! The CLI calls this; the resident agent will call the same.
 
+mod back;
 mod begin;
 pub mod choose;
 mod control;
 mod finish;
 mod firmware;
 pub mod hazards;
+pub mod permission;
 mod users;
 
 use firmware_catalog::{Catalog, Subject, scheme::SchemeError};
@@ -19,14 +21,16 @@ use crate::{
     fault::{Fault, Result},
     host::Host,
     inventory::{NicFacts, subject},
+    law::Law,
     log::{Entry, Fact, History, RunRecord, RunState, Who},
     plan::Plan,
     run::End,
     store::Store,
 };
 
-pub use begin::{Apply, Meters, Prepared, apply, prepare};
-pub use finish::{recover, revert, revert_because};
+pub use back::{Back, may, permit, revert};
+pub use begin::{Apply, Meters, Prepared, apply, matter, prepare};
+pub use finish::recover;
 pub use users::StandbyPath;
 
 /// The exit codes of the contract.
@@ -71,6 +75,8 @@ pub struct Desk<'a> {
     pub epoch: u64,
     /// Who asks.
     pub uid: u32,
+    /// What the site allows whom, and when.
+    pub law: &'a Law,
     pub stop: &'a dyn Fn() -> Option<String>,
     pub tell: &'a dyn Fn(&Telling),
 }
@@ -90,7 +96,9 @@ impl Desk<'_> {
     }
 
     pub fn who(&self) -> Who {
-        Who::uid(self.uid)
+        // Nobody's name is looked up for putting something back: that waits for no file of the site's.
+        let principal = self.law.known().map(|law| law.asker.name().to_owned());
+        Who { uid: self.uid, principal }
     }
 
     /// Says facts outside any engine: the beginning of a run, a freeze.

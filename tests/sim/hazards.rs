@@ -52,6 +52,7 @@ fn request(settings: &str, applies: &str, terms: Terms) -> Apply {
         digest: None,
         allow_management: false,
         force: false,
+        break_glass: None,
         overridden: Vec::new(),
         standby: None,
         session: None,

@@ -168,7 +168,7 @@ impl Trial<'_> {
             false => (desk.stop)(),
         };
         let (host, store, epoch, uid) = (desk.host, desk.store, desk.epoch, desk.uid);
-        let own = Desk { host, store, epoch, uid, stop: &stop, tell: desk.tell };
+        let own = Desk { host, store, epoch, uid, law: desk.law, stop: &stop, tell: desk.tell };
         let request = Apply {
             playbook,
             nic: self.nic().map(|nic| nic.name)?,
@@ -179,6 +179,7 @@ impl Trial<'_> {
             force: true,
             overridden: Vec::new(),
             standby: None,
+            break_glass: None,
             session: None,
             hazards: Default::default(),
             firmware: Default::default(),

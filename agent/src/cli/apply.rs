@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Common, Done, out, place, runs::RunView, signals::Wishes, site};
+use policy::management::Consent;
+
+use super::{Common, Done, law, out, place, runs::RunView, signals::Wishes, site};
 use crate::{
     engine::Telling,
     host::{Host, nic},
@@ -14,7 +16,7 @@ use crate::{
         recording::Recording,
         sockets::Way,
     },
-    runs::{self, Apply, Declined, Desk, Exit, Meters, Outcome},
+    runs::{self, Apply, Back, Declined, Desk, Exit, Meters, Outcome},
     store::{Store, disk::Disk},
 };
 
@@ -60,6 +62,10 @@ pub(super) struct Args {
     /// Run even though the baseline meets the objective already.
     #[arg(long)]
     pub force: bool,
+    /// Act alone, without the approvals that are wanted, for this reason: loud, logged, and to be
+    /// countersigned.
+    #[arg(long, value_name = "WHY", value_parser = reason)]
+    pub break_glass: Option<String>,
     /// Wait this long for another run to end.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub wait: Duration,
@@ -69,6 +75,12 @@ pub(super) struct Args {
 pub(super) struct RevertArgs {
     /// A run's id, a unique prefix of one, or `last`.
     pub run: String,
+    /// Allow a way back that drops the link of the NIC by which this host is reached.
+    #[arg(long)]
+    pub allow_management: bool,
+    /// Take the harm to this holder upon yourself (held:udp:ntpd).
+    #[arg(long, value_name = "ID")]
+    pub override_hazard: Vec<String>,
     /// Wait this long for another run to end.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub wait: Duration,
@@ -79,6 +91,15 @@ pub(super) struct RecoverArgs {
     /// Wait this long for another run to end.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub wait: Duration,
+}
+
+/// A reason that will stand in the log: one line that says something.
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().any(char::is_control) || text.chars().count() > 512 {
+        return Err("a reason in one line, at most 512 characters".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -170,7 +191,17 @@ const SILENCE_MAX: Duration = Duration::from_secs(2);
 pub(super) fn revert(common: &Common, args: &RevertArgs) -> Done {
     let host = place::machine()?;
     let disk = place::writer(common, args.wait)?;
-    let record = at_desk(common, &host, &disk, |desk| runs::revert(desk, &args.run))?;
+    let consent = match args.allow_management {
+        true => Consent::AllowManagement,
+        false => Consent::None,
+    };
+    let record = at_desk(common, &host, &disk, |desk| {
+        let by = desk.law.loaded().asker.clone();
+        let why = "reverted on request".to_owned();
+        let overridden = args.override_hazard.clone();
+        let back = Back { why, by, consent, overridden, session: place::session() };
+        runs::revert(desk, &args.run, &back)
+    })?;
     super::runs::show_one(common, &record);
     Ok(match runs::exit_of(&record) {
         Exit::Stuck => Exit::Stuck,
@@ -214,11 +245,13 @@ pub(super) fn at_desk<T>(
         }
         place::tell(telling);
     };
+    let law = law::read(common);
     let desk = Desk {
         host,
         store: disk,
         epoch: disk.epoch()?,
         uid: nix::unistd::getuid().as_raw(),
+        law: &law,
         stop: &stop,
         tell: &tell,
     };
@@ -251,6 +284,7 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
     let (overridden, known) = super::plan::overrides(&args.override_hazard);
     let hazards = super::plan::hazards(common, &known)?;
     let standby = super::plan::standby(args.standby.as_ref(), args.standby_peer.as_ref());
+    let break_glass = args.break_glass.clone();
     if let Some(wanted) = &args.plan {
         let (digest, plan) = super::plan::stored(common, wanted)?;
         let nic = plan.nic_name.clone();
@@ -268,6 +302,7 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
             force,
             overridden,
             standby,
+            break_glass,
             session,
             hazards,
             firmware,
@@ -289,6 +324,7 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
         force,
         overridden,
         standby,
+        break_glass,
         session,
         hazards,
         firmware,

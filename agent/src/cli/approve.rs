@@ -16,7 +16,7 @@ use policy::{
     sshsig::PublicKey,
 };
 
-use super::{Common, Done, freeze, out, place, plan, registry};
+use super::{Common, Done, freeze, law, out, place, plan, registry};
 use crate::{
     approvals::{self, Registry},
     host::Host,
@@ -265,7 +265,7 @@ fn requested(common: &Common, digest: &str, approval: &Approval) -> Result<(), D
         overrides: Vec::new(),
         details: details.map(|(name, value)| (name.to_owned(), value.into())).into(),
     };
-    freeze::log(common, Fact::Requested(request))
+    freeze::log(common, &law::read(common), vec![Fact::Requested(request)])
 }
 
 /// The two files' paths.

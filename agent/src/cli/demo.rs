@@ -64,6 +64,8 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         state_dir: folder.join("state"),
         keys_dir: None,
         run_dir: folder.join("run"),
+        // The host's policies are about the host: this link is nobody's.
+        config_dir: folder.join("etc"),
         ..common.clone()
     };
     // Still single-threaded: the namespace is the whole process's.
@@ -128,6 +130,7 @@ fn one_run(
         force: false,
         overridden: Vec::new(),
         standby: None,
+        break_glass: None,
         session: None,
         hazards: Default::default(),
         firmware: Default::default(),

@@ -1,11 +1,14 @@
 //! `freeze` and `thaw`: no automatic act on this host until thawed.
 
-use super::{Common, Done, out, place};
+use policy::request::Action;
+
+use super::{Common, Done, law, out, place};
 use crate::{
     fault::Kind,
     host::Host,
+    law::Law,
     log::Fact,
-    runs::{Desk, Exit},
+    runs::{Desk, Exit, permission},
     store::{Store, disk::Disk},
 };
 
@@ -20,8 +23,10 @@ pub(super) struct Args {
 pub(super) fn freeze(common: &Common, args: &Args) -> Done {
     let why: String = args.why.chars().filter(|c| !c.is_control()).take(512).collect();
     let uid = nix::unistd::getuid().as_raw();
+    let law = law::read(common);
+    permission::brake(&place::machine()?, law.loaded(), Action::Freeze)?;
     Disk::mark(&common.state_dir, "frozen", Some(why.as_bytes()))?;
-    log(common, Fact::Frozen { why: why.clone(), uid })?;
+    log(common, &law, vec![Fact::Frozen { why: why.clone(), uid }])?;
     if common.json {
         out::json(&serde_json::json!({"frozen": true, "why": why}));
     } else {
@@ -32,8 +37,10 @@ pub(super) fn freeze(common: &Common, args: &Args) -> Done {
 
 pub(super) fn thaw(common: &Common) -> Done {
     let uid = nix::unistd::getuid().as_raw();
+    let law = law::read(common);
+    permission::brake(&place::machine()?, law.loaded(), Action::Thaw)?;
     Disk::mark(&common.state_dir, "frozen", None)?;
-    log(common, Fact::Thawed { uid })?;
+    log(common, &law, vec![Fact::Thawed { uid }])?;
     if common.json {
         out::json(&serde_json::json!({"frozen": false}));
     } else {
@@ -43,7 +50,11 @@ pub(super) fn thaw(common: &Common) -> Done {
 }
 
 /// The log has one writer. While a run holds it, the mark itself is the record.
-pub(super) fn log(common: &Common, fact: Fact) -> Result<(), crate::runs::Declined> {
+pub(super) fn log(
+    common: &Common,
+    law: &Law,
+    facts: Vec<Fact>,
+) -> Result<(), crate::runs::Declined> {
     let disk = match common.open_to_write() {
         Ok(disk) => disk,
         Err(fault) if fault.kind == Kind::Busy => {
@@ -61,11 +72,14 @@ pub(super) fn log(common: &Common, fact: Fact) -> Result<(), crate::runs::Declin
         store: &disk,
         epoch: disk.epoch()?,
         uid: nix::unistd::getuid().as_raw(),
+        law,
         stop: &stop,
         tell: &tell,
     };
     place::opened(&desk, &disk)?;
-    desk.say(None, vec![fact])?;
+    law.loaded();
+    law.keep(&disk)?;
+    desk.say(None, facts)?;
     disk.sync()?;
     Ok(())
 }

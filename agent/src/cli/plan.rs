@@ -5,14 +5,22 @@ use playbooks::{
     vocabulary::{Disruption, Scope, TakesEffect},
 };
 
-use policy::holders::{Effect, Holder, effect};
+use policy::{
+    Phase,
+    decide::Decision,
+    holders::{Effect, Holder, effect},
+    set::PolicySet,
+};
 
-use super::{Common, Done, out, place, site};
+use super::{Common, Done, law, out, place, site};
 use crate::{
+    host::Host,
+    law::{Law, Loaded},
     plan::{Plan, Step},
     runs::{
         self, Apply, Declined, Exit, Prepared, StandbyPath,
         hazards::{Overrides, Terms},
+        permission,
     },
     store::{Store, disk::Disk},
 };
@@ -60,6 +68,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         force: false,
         overridden,
         standby: standby(args.standby.as_ref(), args.standby_peer.as_ref()),
+        break_glass: None,
         session: place::session(),
         hazards: hazards(common, &known)?,
         firmware: super::firmware::offer(common, args.no_way_back.into())?,
@@ -67,10 +76,13 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     let host = place::machine()?;
     let prepared = runs::prepare(&host, &request)?;
     let kept = keep(common, &prepared.plan);
+    let law = law::read(common);
+    let permitted = Permitted::of(common, &host, &law, (&request, &prepared))?;
     if common.json {
-        out::json(&document(&prepared));
+        out::json(&document(&prepared, &permitted));
     } else {
         print(&prepared, &request);
+        permitted.print(law.loaded());
         if let Err(fault) = &kept {
             out::remark(&format!("note      the plan was not stored: {fault}"));
         }
@@ -125,7 +137,59 @@ fn keep(common: &Common, plan: &Plan) -> crate::fault::Result<()> {
     Disk::mark(&common.state_dir, &name, Some(&json))
 }
 
-fn document(prepared: &Prepared) -> serde_json::Value {
+/// What the policies say to the plan: now, and in each phase.
+struct Permitted {
+    now: Vec<Decision>,
+    by_phase: Vec<(Vec<Phase>, Vec<Decision>)>,
+}
+
+impl Permitted {
+    fn of(
+        common: &Common,
+        host: &dyn Host,
+        law: &Law,
+        (request, prepared): (&Apply, &Prepared),
+    ) -> Result<Permitted, Declined> {
+        let digest = prepared.plan.digest();
+        let matter = runs::matter(request, prepared, &digest);
+        let store = place::reader(common).ok();
+        let store = store.as_ref().map(|disk| disk as &dyn Store);
+        let asked = (&law.loaded().asker, &matter);
+        let now = permission::foresee(host, store, law, asked)?;
+        Ok(Permitted { now, by_phase: permission::by_phase(host, law.loaded(), asked) })
+    }
+
+    fn print(&self, law: &Loaded) {
+        law.flaws.iter().for_each(|flaw| out::remark(&format!("note      policy {flaw}")));
+        let Some(set) = &law.set else {
+            return section(
+                "policy",
+                ["no policies are in force: nothing may change".to_owned()].into_iter(),
+            );
+        };
+        let asker = &law.asker;
+        section("policy", self.now.iter().map(|decision| told(decision, set)));
+        let lines = self.by_phase.iter().map(|(phases, decided)| {
+            let phases: Vec<&str> = phases.iter().map(|phase| phase.word()).collect();
+            let refused = decided.iter().find(|decision| !decision.allowed);
+            let words = match refused {
+                None => format!("{asker} alone"),
+                Some(decision) => told(decision, set),
+            };
+            format!("while {}: {words}", phases.join(", "))
+        });
+        section("who must approve", lines);
+    }
+}
+
+fn told(decision: &Decision, set: &PolicySet) -> String {
+    match decision.allowed {
+        true => format!("{} is allowed by {}", decision.action, decision.by.join(", ")),
+        false => permission::words(decision, set),
+    }
+}
+
+fn document(prepared: &Prepared, permitted: &Permitted) -> serde_json::Value {
     let plan = &prepared.plan;
     serde_json::json!({
         "digest": plan.digest(),
@@ -133,6 +197,12 @@ fn document(prepared: &Prepared) -> serde_json::Value {
         "used-by": prepared.users.holders(),
         "would-be-refused": prepared.refusals,
         "overridden-hazards": prepared.overridden,
+        "policy": {
+            "now": permitted.now,
+            "by-phase": permitted.by_phase.iter().map(|(phases, decided)| {
+                serde_json::json!({"phases": phases, "decisions": decided})
+            }).collect::<Vec<_>>(),
+        },
         "nothing-to-do": plan.is_done(),
     })
 }

@@ -10,6 +10,7 @@ use crate::{
         Fact, History, RunRecord, RunState,
         after::{Campaign, Probation},
         firmware::FirmwareRecord,
+        glass::BreakGlass,
     },
     runs::{Declined, Exit},
     store::Store,
@@ -54,6 +55,8 @@ pub(super) struct RunView<'a> {
     firmware: Option<&'a FirmwareRecord>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     campaigns: &'a [Campaign],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    break_glass: Option<&'a BreakGlass>,
     settings: Vec<serde_json::Value>,
     verdicts: Vec<serde_json::Value>,
     foreign: &'a [crate::log::fact::Foreign],
@@ -79,6 +82,7 @@ impl<'a> RunView<'a> {
             probation: run.probation.as_ref(),
             firmware: run.firmware.as_ref(),
             campaigns: &run.campaigns,
+            break_glass: run.break_glass.as_ref(),
             settings: run.originals.iter().map(|kept| setting(run, kept)).collect(),
             verdicts: run
                 .verdicts
@@ -195,6 +199,10 @@ pub(super) fn print(run: &RunRecord) {
     let firmware = run.firmware.iter().flat_map(super::firmware::lines::told);
     for (word, text) in firmware {
         out::line(&format!("  {word:<9} {text}"));
+    }
+    if let Some(glass) = &run.break_glass {
+        let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+        out::line(&format!("  {}", glass.words(now)));
     }
     for (word, text) in super::after::lines(run) {
         out::line(&format!("  {word:<9} {text}"));

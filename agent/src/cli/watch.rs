@@ -8,7 +8,9 @@ use std::{
 
 use playbooks::playbook::Probation;
 
-use super::{Common, Done, after, apply::duration, out, place, runs::RunView, signals::Wishes};
+use super::{
+    Common, Done, after, apply::duration, law, out, place, runs::RunView, signals::Wishes,
+};
 use crate::{
     engine::{Telling, hands},
     host::{Host, linux::Linux},
@@ -57,7 +59,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     let stop = || wishes.stop();
     let claim = |wait: Duration, act: &mut dyn FnMut(&Desk) -> Result<(), Declined>| {
         let disk = lock(common, &host, wait, &stop)?;
-        at_desk(&host, &disk, act)
+        at_desk(common, &host, &disk, act)
     };
     let post = Post { host: &host, store: &store, claim: &claim, stop: &stop, tell: &place::tell };
     let nic = terms.run.nic_name.clone();
@@ -153,13 +155,15 @@ fn lock(
 
 /// Acts under the lock. What a crash left is finished first; nothing stops what is put back here.
 fn at_desk(
+    common: &Common,
     host: &dyn Host,
     disk: &Disk,
     act: &mut dyn FnMut(&Desk) -> Result<(), Declined>,
 ) -> Result<(), Declined> {
     let (stop, tell) = (|| None, |telling: &Telling| place::tell(telling));
     let (epoch, uid) = (disk.epoch()?, nix::unistd::getuid().as_raw());
-    let desk = Desk { host, store: disk, epoch, uid, stop: &stop, tell: &tell };
+    let law = law::read(common);
+    let desk = Desk { host, store: disk, epoch, uid, law: &law, stop: &stop, tell: &tell };
     place::opened(&desk, disk)?;
     act(&desk)
 }

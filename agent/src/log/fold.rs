@@ -9,6 +9,7 @@ use super::{
     after::{self, Campaign, Ending, Probation},
     fact::{Entry, Fact, Foreign, Kept, ReadBack},
     firmware::{self, FirmwareRecord},
+    glass::{self, BreakGlass},
     office::Versions,
 };
 use crate::{
@@ -61,6 +62,8 @@ pub struct RunRecord {
     /// How it was watched since, if it was.
     pub probation: Option<Probation>,
     pub campaigns: Vec<Campaign>,
+    /// Where somebody acted alone: why, and whether it was countersigned.
+    pub break_glass: Option<BreakGlass>,
     /// Verdicts by stage.
     pub verdicts: Vec<(usize, Verdict)>,
     pub foreign: Vec<Foreign>,
@@ -176,6 +179,9 @@ impl History {
         if let Fact::Versions(versions) = &entry.fact {
             self.versions = Some(versions.clone());
         }
+        if let Fact::Requested(request) = &entry.fact {
+            self.runs.iter_mut().for_each(|run| glass::countersigned(run, request, &entry));
+        }
         let Some(id) = entry.run.clone() else { return };
         if let Fact::Begun { plan, playbook, nic, nic_name, netns, peer, uid } = &entry.fact {
             self.runs.push(RunRecord {
@@ -200,6 +206,7 @@ impl History {
                 provisional: None,
                 probation: None,
                 campaigns: Vec::new(),
+                break_glass: None,
                 verdicts: Vec::new(),
                 foreign: Vec::new(),
                 by_hand: Vec::new(),
@@ -226,6 +233,7 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
                 run.written.insert(kept.name.clone(), kept.original.clone());
             }
         }
+        Fact::Requested(request) => glass::broken(run, request, entry),
         Fact::Judged { stage, evidence: _, verdict } => {
             run.verdicts.push((*stage, (**verdict).clone()));
         }
@@ -276,7 +284,6 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         | Fact::Thawed { .. }
         | Fact::KeyCreated(_)
         | Fact::KeyRotated(_)
-        | Fact::Requested(_)
         | Fact::Decision(_)
         | Fact::ApprovalsUsed { .. }
         | Fact::Versions(_)

@@ -8,6 +8,7 @@ use playbooks::Metric;
 use super::{
     Post, Terms,
     around::{Around, Found},
+    waiting,
     watch::{Compared, Ended, SoFar},
 };
 use crate::{
@@ -66,6 +67,8 @@ enum Fate {
     Reverted(Box<RunRecord>),
     /// Somebody else put it back meanwhile.
     NotOurs(Box<RunRecord>),
+    /// A guard or a policy has it wait.
+    Waits(String),
     Frozen(String),
 }
 
@@ -155,13 +158,20 @@ fn regressed(
         if fate.is_some() {
             return Ok(());
         }
-        // The machine comes first: a disk that cannot take this must not keep it from being put back.
-        let _ = desk.say(Some(id), vec![fact.clone()]);
         if let Some(frozen) = desk.store.get("frozen")? {
+            let _ = desk.say(Some(id), vec![fact.clone()]);
             fate = Some(Fate::Frozen(String::from_utf8_lossy(&frozen).trim().to_owned()));
             return Ok(desk.store.sync()?);
         }
-        fate = Some(Fate::Reverted(Box::new(runs::revert_because(desk, id, &why)?)));
+        let back = waiting::back(&why);
+        if !runs::may(desk, run, &back)? {
+            let refused = runs::permit(desk, run, &back).err();
+            fate = Some(Fate::Waits(refused.map_or_else(String::new, |declined| declined.why)));
+            return Ok(());
+        }
+        // The machine comes first: a disk that cannot take this must not keep it from being put back.
+        let _ = desk.say(Some(id), vec![fact.clone()]);
+        fate = Some(Fate::Reverted(Box::new(runs::revert(desk, id, &back)?)));
         Ok(())
     });
     let ending = Ending::Regressed;
@@ -186,6 +196,9 @@ fn regressed(
             let why = format!("{why}; it was put back by somebody else meanwhile: {}", record.why);
             Outcome { ending, why, exit: Exit::Reverted, record: *record }
         }
+        (Some(Fate::Waits(refused)), _) => {
+            return waiting::wait(post, terms, (&fact, &why), &refused);
+        }
         (Some(Fate::Frozen(frozen)), _) => {
             let why = not_reverted(id, &why, &frozen);
             Outcome { ending, why, exit: Exit::Refused, record: record(post, terms)? }
@@ -206,8 +219,8 @@ fn regressed(
 
 fn not_reverted(id: &str, why: &str, frozen: &str) -> String {
     format!(
-        "{why}; NOT reverted, since this host is frozen ({frozen}): `nicmend revert {id}` puts it back \
-         by hand, `nicmend thaw` lets the next watch do it"
+        "{why}; NOT reverted, since this host is frozen ({frozen}): `nicmend thaw`, then `nicmend revert \
+         {id}` or the next watch puts it back"
     )
 }
 
@@ -334,7 +347,7 @@ fn kept(post: &Post, terms: &Terms, point: &str, compared: Compared) -> Option<S
     }
 }
 
-fn record(post: &Post, terms: &Terms) -> Result<RunRecord, Declined> {
+pub(super) fn record(post: &Post, terms: &Terms) -> Result<RunRecord, Declined> {
     let history = History::fold(&post.store.entries()?)?;
     let found = history.find(&terms.run.id).cloned();
     found.map_err(|why| Declined::new(Exit::Failed, "run", why))

@@ -101,6 +101,7 @@ mod tests {
             force: false,
             overridden: Vec::new(),
             standby: None,
+            break_glass: None,
             session: None,
             hazards: Default::default(),
             firmware: Default::default(),

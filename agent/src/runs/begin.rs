@@ -1,13 +1,17 @@
 //! From a playbook to a run: plan, refuse what may not be, make the undo script, drive.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use playbooks::{
     Playbook,
     playbook::Transport,
     vocabulary::{Disruption, TakesEffect},
 };
-use policy::{Refusal, Ruling, management::Consent};
+use policy::{
+    Refusal, Ruling,
+    management::Consent,
+    request::{Action, Standby},
+};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -15,6 +19,7 @@ use super::{
     choose::Offer,
     control, finish, firmware,
     hazards::{self, Forbidden},
+    permission::{self, Matter},
     users::{self, Gate, StandbyPath},
 };
 use crate::{
@@ -26,7 +31,7 @@ use crate::{
     log::{Fact, RunRecord, RunState},
     measure::Meter,
     plan::{Facts, Plan, Step, Unplannable},
-    run::{Allowance, Event, Run},
+    run::{Allowance, Event, Run, length},
     verdict::{Case, Criterions},
 };
 
@@ -46,6 +51,8 @@ pub struct Apply {
     pub overridden: Vec<String>,
     /// Where strategies can go meanwhile.
     pub standby: Option<StandbyPath>,
+    /// Why somebody acts without the approvals that are wanted, where he does.
+    pub break_glass: Option<String>,
     /// The operator's own session, by its local address, so that it is not cut off.
     pub session: Option<String>,
     /// The catalog of known defects, and those that the operator takes upon himself.
@@ -245,11 +252,8 @@ impl<'a> Meters<'a> {
 pub fn apply(desk: &Desk, request: &Apply, mut meters: Meters<'_>) -> Result<Outcome, Declined> {
     finish::recover_all(desk)?;
     vouched_for(desk)?;
-    if let Some(why) = desk.store.get("frozen")? {
-        let why = String::from_utf8_lossy(&why).trim().to_owned();
-        let words = format!("this host is frozen ({why}); `nicmend thaw` lifts it");
-        return Err(Declined::new(Exit::Refused, "frozen", words));
-    }
+    // From here on the log names whoever asks.
+    let asker = desk.law.loaded().asker.clone();
     let prepared = prepare(desk.host, request)?;
     let (plan, digest) = (&prepared.plan, prepared.plan.digest());
     if let Some(approved) = &request.digest
@@ -266,21 +270,60 @@ pub fn apply(desk: &Desk, request: &Apply, mut meters: Meters<'_>) -> Result<Out
     for warning in &prepared.facts.warnings {
         (desk.tell)(&Telling::Note(warning.clone()));
     }
-    let standby = meters.standby.as_mut().map(|meter| &mut **meter as &mut dyn Meter);
-    let (_, standing_by) = users::standby(desk, request, &prepared.subject, standby)?;
+    let probe = meters.standby.as_mut().map(|meter| &mut **meter as &mut dyn Meter);
+    let (standby, standing_by) = users::standby(desk, request, &prepared.subject, probe)?;
     let mut beside = users::facts(&prepared.users, request);
     beside.extend(standing_by);
     let begun = begin(desk, &prepared, &digest, beside)?;
     own_up(desk, &begun.id, &prepared.overridden)?;
-    if let Some(refusal) = prepared.refusals.first() {
-        // All at once: who overrides one hazard should not have to meet the next one by one.
-        let all: Vec<String> = prepared.refusals.iter().map(ToString::to_string).collect();
-        let (rule, why) = (refusal.rule.to_owned(), all.join("; also: "));
-        desk.say(Some(&begun.id), vec![Fact::Refused { rule: rule.clone(), why: why.clone() }])?;
+    let matter =
+        Matter { standby: users::policys(&standby), ..matter(request, &prepared, &digest) };
+    let permitted = permission::hold(desk, Some(&begun.id), &asker, &matter);
+    let guarded = match prepared.refusals.first() {
+        Some(refusal) => {
+            // All at once: who overrides one hazard should not have to meet the next one by one.
+            let all: Vec<String> = prepared.refusals.iter().map(ToString::to_string).collect();
+            Err(Declined::new(Exit::Refused, refusal.rule, all.join("; also: ")))
+        }
+        None => Ok(()),
+    };
+    // A guard's words are about this machine: they come first. The log has both.
+    if let Err(declined) = guarded.and(permitted) {
+        let (rule, why) = (declined.rule.clone(), declined.why.clone());
+        desk.say(Some(&begun.id), vec![Fact::Refused { rule, why }])?;
         desk.store.sync()?;
-        return Err(Declined::new(Exit::Refused, &rule, why));
+        return Err(declined);
     }
     drive(desk, request, prepared, begun, meters)
+}
+
+/// A run of this plan, as policies ask about it.
+pub fn matter<'a>(request: &'a Apply, prepared: &'a Prepared, digest: &'a str) -> Matter<'a> {
+    let plan = &prepared.plan;
+    let mut overrides = BTreeSet::new();
+    if request.allow_management && plan.disruption >= Disruption::LinkFlap {
+        overrides.insert(Action::AllowManagement);
+    }
+    if request.break_glass.is_some() {
+        overrides.insert(Action::BreakGlass);
+    }
+    if !prepared.overridden.is_empty() || !request.overridden.is_empty() {
+        overrides.insert(Action::OverrideHazard);
+    }
+    let hazards = prepared.overridden.iter().map(|hazard| hazard.issue.clone());
+    Matter {
+        action: Action::Apply,
+        overrides,
+        on: digest,
+        nic: &prepared.facts.nic,
+        disruption: plan.disruption,
+        length: length::worst(plan),
+        refusals: &prepared.refusals,
+        overridden: hazards.chain(request.overridden.iter().cloned()).collect(),
+        standby: Standby::Unknown,
+        break_glass: request.break_glass.as_deref(),
+        plan: Some((digest, &plan.host)),
+    }
 }
 
 /// A log that somebody has rewritten vouches for nothing, not even for who owns which key.

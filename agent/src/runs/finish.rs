@@ -1,11 +1,11 @@
-//! The way back as a request: finish what a crash interrupted, put back what a run committed.
+//! The way back: finish what a crash interrupted.
 
-use super::{Declined, Desk, Exit, begin, firmware};
+use super::{Declined, Desk, Exit, begin};
 use crate::{
     engine::{Engine, gather},
     fault::{Fault, Kind, Result},
     host::Nic,
-    log::{Fact, RunRecord, RunState, after::Campaign, fact::Foreign},
+    log::{Fact, RunRecord, after::Campaign, fact::Foreign},
     run::{Event, Run},
     verdict::Call,
 };
@@ -70,51 +70,8 @@ pub(super) fn recover_all(desk: &Desk) -> Result<(), Declined> {
     Ok(())
 }
 
-/// Puts back what a committed run changed.
-pub fn revert(desk: &Desk, wanted: &str) -> Result<RunRecord, Declined> {
-    revert_because(desk, wanted, "reverted on request")
-}
-
-/// The same, for a reason of one's own.
-pub fn revert_because(desk: &Desk, wanted: &str, why: &str) -> Result<RunRecord, Declined> {
-    recover_all(desk)?;
-    let history = desk.history()?;
-    let run = match wanted {
-        "last" => history.runs.iter().rfind(|run| run.state == RunState::Committed),
-        _ => Some(history.find(wanted).map_err(|why| Declined::new(Exit::Wrong, "run", why))?),
-    };
-    let Some(run) = run else {
-        return Err(Declined::new(Exit::Wrong, "run", "no run is committed: nothing to put back"));
-    };
-    match run.state {
-        RunState::Committed => {}
-        RunState::Reverted | RunState::Refused => return Ok(run.clone()),
-        RunState::Running | RunState::Stuck => {
-            let why = format!("run {} is unfinished: {}", run.id, run.why);
-            return Err(Declined::new(Exit::Stuck, "unfinished", why));
-        }
-    }
-    let later = history.runs.iter().skip_while(|other| other.id != run.id).skip(1);
-    let later: Vec<&RunRecord> = later.filter(|r| r.state == RunState::Committed).collect();
-    // What this run disturbed it would put back, too: that may be somebody's by now.
-    for kept in &run.originals {
-        let (name, key) = (&kept.name, run.key(&kept.name));
-        let owns = |other: &&&RunRecord| other.changed().any(|name| other.key(name) == key);
-        if let Some(owner) = later.iter().rev().find(owns) {
-            let why =
-                format!("{name} now belongs to the later run {}; revert that first", owner.id);
-            return Err(Declined::new(Exit::Refused, "owner", why));
-        }
-    }
-    if let Some(owner) = firmware::overtaken(run, &later) {
-        let why =
-            format!("its firmware now belongs to the later run {}; revert that first", owner.id);
-        return Err(Declined::new(Exit::Refused, "owner", why));
-    }
-    put_back(desk, run, why)
-}
-
-fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Declined> {
+/// Puts back whatever a run may have changed.
+pub(super) fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<RunRecord, Declined> {
     if record.originals.is_empty() && !record.firmware_open() {
         let fact = Fact::Refused { rule: "crashed".to_owned(), why: why.to_owned() };
         desk.say(Some(&record.id), vec![fact])?;
@@ -185,7 +142,7 @@ fn nic_gone(desk: &Desk, record: &RunRecord, rebooted: bool) -> Result<RunRecord
 }
 
 /// The NIC as the run knew it, for what does not need it to be there.
-fn absent(record: &RunRecord) -> Nic {
+pub(super) fn absent(record: &RunRecord) -> Nic {
     Nic {
         id: record.nic.clone(),
         name: record.nic_name.clone(),

@@ -102,6 +102,15 @@ pub(super) fn standby(
     }
 }
 
+/// What policies are told of it.
+pub(super) fn policys(standby: &Standby) -> policy::request::Standby {
+    match standby {
+        Standby::None => policy::request::Standby::None,
+        Standby::Unfit { .. } => policy::request::Standby::Busy,
+        Standby::Free { .. } => policy::request::Standby::Free,
+    }
+}
+
 /// Asked right before each step that traffic feels: why it may not be made, if so. Somebody may have begun
 /// to use the NIC since it was planned, and the standby may have died.
 pub(super) struct Gate<'a> {

@@ -133,11 +133,13 @@ pub(super) fn rotate(common: &Common, args: &RotateArgs) -> Done {
     let host = place::machine()?;
     let disk = place::writer(common, Duration::ZERO)?;
     let (stop, tell) = (|| None, |_: &crate::engine::Telling| ());
+    let law = crate::cli::law::read(common);
     let desk = crate::runs::Desk {
         host: &host,
         store: &disk,
         epoch: disk.epoch()?,
         uid: nix::unistd::getuid().as_raw(),
+        law: &law,
         stop: &stop,
         tell: &tell,
     };

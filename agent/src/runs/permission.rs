@@ -1,0 +1,323 @@
+//! The one place where a request is held against the policies: facts in, decisions in the log, and on or
+//! back. Putting back what is in flight does not come here: it waits for nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use playbooks::vocabulary::Disruption;
+use policy::{
+    Phase, Refusal,
+    approval::Tally,
+    decide::{Decision, NO_PERMIT, decide},
+    request::{Action, Catalog, Clock, Consent, Facts, Principal, Request, Standby, Subject},
+    set::PolicySet,
+};
+use serde_json::json;
+
+use super::{Declined, Desk, Exit};
+use crate::{
+    approvals::{self, Registry},
+    engine::Telling,
+    fault::Result,
+    host::{Host, Nic},
+    law::{self, Law, Loaded},
+    log::{Fact, office},
+    plan::HostId,
+    store::Store,
+};
+
+/// Where no policies are in force.
+const NO_POLICIES: &str = "policy-set";
+/// Names of holders and hazards that go into a request; a host with more is refused all the same.
+const NAMED_MAX: usize = 64;
+
+/// What a run would do, as far as policies ask.
+#[derive(Debug, Clone)]
+pub struct Matter<'a> {
+    pub action: Action,
+    /// What has to be allowed beside it.
+    pub overrides: BTreeSet<Action>,
+    /// The plan's digest, or the run.
+    pub on: &'a str,
+    pub nic: &'a Nic,
+    /// The worst that traffic feels, the way back included.
+    pub disruption: Disruption,
+    /// At the longest, revert included.
+    pub length: std::time::Duration,
+    /// What guards and hazards have found.
+    pub refusals: &'a [Refusal],
+    /// Hazards that the request overrides, by id.
+    pub overridden: BTreeSet<String>,
+    /// Another path for the traffic, as it was just probed.
+    pub standby: Standby,
+    pub break_glass: Option<&'a str>,
+    /// The plan that people may have approved, and the host it is for.
+    pub plan: Option<(&'a str, &'a HostId)>,
+}
+
+/// Decides under the writer's lock and says so in the log. On, or back with every policy that refuses and
+/// what would satisfy them.
+///
+/// `principal` is whoever acts: the person behind the request, or the agent by itself.
+pub fn hold(
+    desk: &Desk,
+    run: Option<&str>,
+    principal: &Principal,
+    matter: &Matter,
+) -> Result<(), Declined> {
+    let law = desk.law.loaded();
+    for flaw in &law.flaws {
+        let words = format!("policy {flaw}; what loaded last stays in force");
+        (desk.tell)(&Telling::Note(words));
+    }
+    let tally = approved(desk, principal, matter)?;
+    let facts = facts((desk.host, desk.store), law, matter, &tally)?;
+    let Some(set) = &law.set else {
+        let why = "no policies are in force: the site's files do not load, and none loaded before \
+                   (`nicmend policy check` says where)";
+        return Err(Declined::new(Exit::Refused, NO_POLICIES, why));
+    };
+    desk.law.keep(desk.store)?;
+    let decided = decisions(desk.host, set, principal, matter, &facts);
+    let refused = decided.iter().find(|(_, decision)| !decision.allowed);
+    let mut said = vec![Fact::Requested(requested(law, matter))];
+    said.extend(decided.iter().map(|(request, decision)| told(request, decision, set, matter.on)));
+    desk.say(run, said)?;
+    match refused {
+        Some((_, decision)) => {
+            desk.store.sync()?;
+            Err(Declined::new(Exit::Refused, decision.rule(), words(decision, set)))
+        }
+        None => {
+            // What is begun on is used up: a second run needs consent of its own.
+            if let Some((plan, _)) = matter.plan
+                && !tally.counted.is_empty()
+            {
+                desk.say(run, approvals::used_up(plan, &tally))?;
+            }
+            if let Some(why) = matter.break_glass {
+                let hours = law.config.countersign_within.as_secs() / 3600;
+                let words = format!(
+                    "BREAK-GLASS by {}: {why}; to be countersigned within {hours} h",
+                    principal.name()
+                );
+                (desk.tell)(&Telling::Note(words));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What the policies would say: nothing is logged. Empty where no policies are in force.
+pub fn foresee(
+    host: &dyn Host,
+    store: Option<&dyn Store>,
+    law: &Law,
+    (principal, matter): (&Principal, &Matter),
+) -> Result<Vec<Decision>> {
+    let loaded = law.loaded();
+    let Some(set) = &loaded.set else { return Ok(Vec::new()) };
+    let facts = match store {
+        Some(store) => {
+            let tally = tally(host, store, &law.registry, (principal, matter))?;
+            facts((host, store), loaded, matter, &tally)?
+        }
+        None => facts_without(host, loaded, matter),
+    };
+    let decided = decisions(host, set, principal, matter, &facts);
+    Ok(decided.into_iter().map(|(_, decision)| decision).collect())
+}
+
+/// What they would say in each phase, as things stand otherwise: phases of one answer together. For `plan`,
+/// which says who must approve before anybody knows when it will run.
+pub fn by_phase(
+    host: &dyn Host,
+    law: &Loaded,
+    (principal, matter): (&Principal, &Matter),
+) -> Vec<(Vec<Phase>, Vec<Decision>)> {
+    let Some(set) = &law.set else { return Vec::new() };
+    let mut answers: Vec<(Vec<Phase>, Vec<Decision>)> = Vec::new();
+    for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Unknown) {
+        let mut facts = facts_without(host, law, matter);
+        facts.venues = BTreeMap::from([("any".to_owned(), phase)]);
+        facts.boundary_s = Some(facts.run_s);
+        facts.clock = Clock { synchronised: true, error_us: 0 };
+        let decided = decisions(host, set, principal, matter, &facts);
+        let decided: Vec<Decision> = decided.into_iter().map(|(_, decision)| decision).collect();
+        let alike = |(_, others): &&mut (Vec<Phase>, Vec<Decision>)| {
+            let pairs = others.iter().zip(&decided);
+            pairs.into_iter().all(|(a, b)| a.allowed == b.allowed && a.by == b.by)
+        };
+        match answers.iter_mut().find(alike) {
+            Some((phases, _)) => phases.push(phase),
+            None => answers.push((vec![phase], decided)),
+        }
+    }
+    answers
+}
+
+/// Whether whoever asks may freeze or thaw this host; the mark's own entry says who did. Where no policies are
+/// in force both are allowed: neither changes anything by itself.
+pub fn brake(host: &dyn Host, law: &Loaded, action: Action) -> Result<(), Declined> {
+    let Some(set) = &law.set else { return Ok(()) };
+    let subject = Subject { host: host.bearings().host, ..Subject::default() };
+    let mut facts = Facts::quiet();
+    (facts.venues, facts.boundary_s) = law.phases(host.now().utc_ns);
+    facts.clock = law::clock(host);
+    let request = Request { principal: law.asker.clone(), action, subject, facts };
+    let decision = decide(&request, set);
+    match decision.allowed {
+        true => Ok(()),
+        false => Err(Declined::new(Exit::Refused, decision.rule(), words(&decision, set))),
+    }
+}
+
+/// One decision for the action, and one for each override.
+fn decisions(
+    host: &dyn Host,
+    set: &PolicySet,
+    principal: &Principal,
+    matter: &Matter,
+    facts: &Facts,
+) -> Vec<(Request, Decision)> {
+    let subject = Subject {
+        host: host.bearings().host,
+        nic: matter.nic.id.to_string(),
+        name: matter.nic.name.clone(),
+        driver: matter.nic.driver.clone(),
+    };
+    let each = std::iter::once(matter.action).chain(matter.overrides.iter().copied());
+    each.map(|action| {
+        let (principal, facts) = (principal.clone(), facts.clone());
+        let request = Request { principal, action, subject: subject.clone(), facts };
+        let decision = decide(&request, set);
+        (request, decision)
+    })
+    .collect()
+}
+
+/// The approvals of the plan that count now. One that does not is named, with the reason.
+fn approved(desk: &Desk, principal: &Principal, matter: &Matter) -> Result<Tally> {
+    let tally = tally(desk.host, desk.store, &desk.law.registry, (principal, matter))?;
+    for (_, void) in tally.void.iter().take(NAMED_MAX) {
+        (desk.tell)(&Telling::Note(format!("an approval does not count: {void}")));
+    }
+    Ok(tally)
+}
+
+fn tally(
+    host: &dyn Host,
+    store: &dyn Store,
+    registry: &Registry,
+    (principal, matter): (&Principal, &Matter),
+) -> Result<Tally> {
+    let at = jiff::Timestamp::from_nanosecond(i128::from(host.now().utc_ns));
+    let (Some((plan, of)), Ok(at)) = (matter.plan, at) else { return Ok(Tally::default()) };
+    if registry.people.signers().is_empty() {
+        return Ok(Tally::default());
+    }
+    let (_, tally) = approvals::tally(store, registry, plan, of, Some(principal.name()), at)?;
+    Ok(tally)
+}
+
+fn facts(
+    (host, store): (&dyn Host, &dyn Store),
+    law: &Loaded,
+    matter: &Matter,
+    tally: &Tally,
+) -> Result<Facts> {
+    let mut facts = facts_without(host, law, matter);
+    let consent = |name: &String| (name.clone(), Consent { roles: law.config.roles_of(name) });
+    facts.approvals = tally.counted.keys().map(consent).collect();
+    let frozen = store.get("frozen")?;
+    facts.frozen = frozen.map(|why| String::from_utf8_lossy(&why).trim().to_owned());
+    Ok(facts)
+}
+
+/// All that is known without a state directory.
+fn facts_without(host: &dyn Host, law: &Loaded, matter: &Matter) -> Facts {
+    let (venues, boundary_s) = law.phases(host.now().utc_ns);
+    let named = |rules: &[&str]| -> BTreeSet<String> {
+        let of = matter.refusals.iter().filter(|refusal| rules.contains(&refusal.rule));
+        of.take(NAMED_MAX).map(|refusal| refusal.why.clone()).collect()
+    };
+    Facts {
+        venues,
+        disruption: matter.disruption,
+        holders: named(&["in-use", "kernel-bypass"]),
+        standby: matter.standby,
+        catalog: Catalog::Unknown,
+        hazards: named(&["hazard"]),
+        overridden: matter.overridden.iter().take(NAMED_MAX).cloned().collect(),
+        approvals: BTreeMap::new(),
+        requester: None,
+        hosts_today: None,
+        clock: law::clock(host),
+        boundary_s,
+        run_s: matter.length.as_secs() + 1,
+        frozen: None,
+        break_glass: matter.break_glass.map(str::to_owned),
+    }
+}
+
+fn requested(law: &Loaded, matter: &Matter) -> office::Request {
+    let mut details = BTreeMap::new();
+    if let Some(why) = matter.break_glass {
+        let within = law.config.countersign_within.as_secs();
+        details.insert("break-glass".to_owned(), json!(why));
+        details.insert("countersign-within-s".to_owned(), json!(within));
+    }
+    let mut overrides: Vec<String> =
+        matter.overrides.iter().map(|action| action.word().to_owned()).collect();
+    overrides.extend(matter.overridden.iter().take(NAMED_MAX).cloned());
+    office::Request {
+        action: matter.action.word().to_owned(),
+        on: matter.on.to_owned(),
+        overrides,
+        details,
+    }
+}
+
+fn told(request: &Request, decision: &Decision, set: &PolicySet, on: &str) -> Fact {
+    Fact::Decision(office::Decision {
+        action: decision.action.word().to_owned(),
+        on: on.to_owned(),
+        allowed: decision.allowed,
+        policies: decision.by.clone(),
+        why: reasons(decision, set),
+        satisfy: decision.ways.iter().map(ToString::to_string).collect(),
+        // A request is maps with string keys: it always serializes.
+        context: json!({
+            "request": request,
+            "request-digest": decision.context,
+            "policies-digest": decision.policies,
+        }),
+    })
+}
+
+/// Every policy that decided, with the reason it gives.
+pub fn reasons(decision: &Decision, set: &PolicySet) -> String {
+    if let Some(fault) = decision.faults.first() {
+        return format!("a policy could not be evaluated: {fault}");
+    }
+    if decision.by.is_empty() {
+        let Decision { action, principal, .. } = decision;
+        return format!("{NO_PERMIT}: nothing permits {principal} to {action}");
+    }
+    let reason = |id: &String| match set.find(id) {
+        Some(listed) if !listed.why.is_empty() => format!("{id} ({})", listed.why),
+        Some(_) | None => id.clone(),
+    };
+    decision.by.iter().map(reason).collect::<Vec<_>>().join("; ")
+}
+
+/// A refusal as people read it.
+pub fn words(decision: &Decision, set: &PolicySet) -> String {
+    let why = reasons(decision, set);
+    let ways: Vec<String> = decision.ways.iter().map(ToString::to_string).collect();
+    let satisfy = match ways.as_slice() {
+        [] => "nothing that is known here would satisfy that".to_owned(),
+        [one] => format!("this would satisfy that: {one}"),
+        many => format!("each of these would satisfy that: {}", many.join("; or ")),
+    };
+    format!("policy refuses {}: {why}; {satisfy}", decision.action)
+}

@@ -11,7 +11,7 @@ use agent::{
     plan::firmware::Image,
     rehearsal::{Door, Ending, Fall, Shelf, Stage, hush_injected_crashes},
     runs::{
-        self, Apply, Declined, Desk, Exit, Meters, Outcome,
+        self, Apply, Back, Declined, Desk, Exit, Meters, Outcome,
         hazards::{Overrides, Terms},
     },
     store::{Store, sim::SimStore},
@@ -267,7 +267,14 @@ fn a_committed_firmware_goes_back_on_request() {
     assert_eq!(firmware.performed, ["driver_reinit", "fw_activate"]);
     assert!(firmware.outage.expect("it was measured").ms >= 1_000);
     assert_eq!(place.running(), ["14.31.1014"; 2], "both ports of the card");
-    let reverted = place.at_desk(|desk| runs::revert(desk, "last")).expect("it goes back");
+    let asked = Back {
+        why: "asked for".to_owned(),
+        by: agent::law::Law::shipped(0).asker,
+        consent: policy::management::Consent::None,
+        overridden: Vec::new(),
+        session: None,
+    };
+    let reverted = place.at_desk(|desk| runs::revert(desk, "last", &asked)).expect("it goes back");
     assert_eq!(reverted.state, RunState::Reverted, "{}", reverted.why);
     assert!(known(place.sim.machine()) == before, "the machine is not as it was");
 }

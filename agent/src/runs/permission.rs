@@ -88,9 +88,11 @@ pub fn hold(
             Err(Declined::new(Exit::Refused, decision.rule(), words(decision, set)))
         }
         None => {
-            // What is begun on is used up: a second run needs consent of its own.
+            // What is begun on is used up: a second run needs consent of its own. Where a guard will
+            // refuse, nothing begins.
             if let Some((plan, _)) = matter.plan
                 && !tally.counted.is_empty()
+                && matter.refusals.is_empty()
             {
                 desk.say(run, approvals::used_up(plan, &tally))?;
             }

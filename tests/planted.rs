@@ -269,7 +269,7 @@ fn a_committed_firmware_goes_back_on_request() {
     assert_eq!(place.running(), ["14.31.1014"; 2], "both ports of the card");
     let asked = Back {
         why: "asked for".to_owned(),
-        by: agent::law::Law::shipped(0).asker,
+        by: agent::law::Law::shipped(0).loaded().asker.clone(),
         consent: policy::management::Consent::None,
         overridden: Vec::new(),
         session: None,

@@ -68,7 +68,10 @@ const HTB_LEVEL_AT: usize = 36;
 /// TCA_CODEL_* and TCA_FQ_CODEL_* TARGET, INTERVAL, CE_THRESHOLD.
 const CODEL_TIMES: [u16; 3] = [1, 3, 5];
 const FQ_CODEL_TIMES: [u16; 3] = [1, 3, 7];
-/// Byte offset of the flows in `struct tc_sfq_qopt`, and SFQ_DEFAULT_FLOWS.
+/// Byte offsets in `struct tc_sfq_qopt` (quantum, perturb, limit, divisor, flows), and their defaults,
+/// SFQ_MAX_DEPTH and SFQ_DEFAULT_FLOWS.
+const SFQ_LIMIT_AT: usize = 8;
+const SFQ_LIMIT_DEFAULT: u32 = 127;
 const SFQ_FLOWS_AT: usize = 16;
 const SFQ_FLOWS_DEFAULT: u32 = 128;
 /// Byte offset of the jitter in `struct tc_netem_qopt`, and the bytes of the whole.
@@ -263,13 +266,16 @@ fn codel(builder: &mut Builder<'_>, outer_kind: u16, options: &[u8], times: &[u1
     builder.close(outer);
 }
 
-/// The default number of flows is one more than may be told; told as 0, it stays.
+/// The default number of flows is one more than may be told, and a limit that is told bounds it; so where
+/// it is in force, neither was told.
 fn sfq(builder: &mut Builder<'_>, kind: u16, options: &[u8]) {
     let mut told = options.to_vec();
-    if let Some(flows) = told.get_mut(SFQ_FLOWS_AT..SFQ_FLOWS_AT + 4)
-        && word(flows) == SFQ_FLOWS_DEFAULT
-    {
-        flows.fill(0);
+    let at = |at: usize| options.get(at..at + 4).map(word);
+    if at(SFQ_FLOWS_AT) == Some(SFQ_FLOWS_DEFAULT) {
+        told[SFQ_FLOWS_AT..SFQ_FLOWS_AT + 4].fill(0);
+        if at(SFQ_LIMIT_AT) == Some(SFQ_LIMIT_DEFAULT) {
+            told[SFQ_LIMIT_AT..SFQ_LIMIT_AT + 4].fill(0);
+        }
     }
     builder.attribute(kind, &told);
 }

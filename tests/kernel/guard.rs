@@ -219,8 +219,7 @@ fn a_standby_path_is_probed_and_is_the_runs_own() {
     assert_eq!(code(&exchange.done(&["revert", "last"])), 0);
     assert_eq!(exchange.witness(), before);
     // The log names it, with what both have in common.
-    let log = exchange.state().join("log/tile/entries/000");
-    let log = String::from_utf8_lossy(&std::fs::read(log).expect("the log")).into_owned();
-    let fact = log.split("\"kind\":\"standby\"").nth(1).expect("the standby is in the log");
-    assert!(fact.contains(CONTROL) && fact.contains("both are driven by veth"), "{fact}");
+    let log = said(&exchange.done(&["audit", "show"]));
+    let told = log.lines().find(|line| line.contains("stands by")).expect("it is in the log");
+    assert!(told.contains(CONTROL) && told.contains("both are driven by veth"), "{told}");
 }

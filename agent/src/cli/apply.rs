@@ -131,6 +131,8 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     let mut standby = match &request.standby {
         None => None,
         Some(path) => {
+            nic::find(&host, &path.nic)
+                .map_err(|fault| Declined::new(Exit::Wrong, "standby", fault.to_string()))?;
             let peer = path.peer.as_deref().unwrap_or(&peer);
             Some(probe_of(&host, &request, &path.nic, peer)?)
         }

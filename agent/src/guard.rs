@@ -218,8 +218,8 @@ type Grip = (Signal, String, String, Option<u32>, Certainty);
 fn of_clues(host: &dyn Host, clues: Vec<Clue>, seen: &Seen) -> Vec<Holder> {
     let mut grips: BTreeMap<Grip, Vec<String>> = BTreeMap::new();
     let mut unseen: BTreeSet<(Signal, String)> = BTreeSet::new();
-    let above = match clues.iter().any(|clue| clue.signal == Signal::Tcp) {
-        true => pass::ancestors(host),
+    let sessions = match clues.iter().any(|clue| clue.signal == Signal::Tcp) {
+        true => pass::sessions(host),
         false => BTreeSet::new(),
     };
     for clue in clues {
@@ -227,7 +227,7 @@ fn of_clues(host: &dyn Host, clues: Vec<Clue>, seen: &Seen) -> Vec<Holder> {
         let pids = seen.open.get(&token);
         // The operator's own session is the management rule's matter.
         let own_session = signal == Signal::Tcp
-            && pids.is_some_and(|pids| pids.iter().any(|pid| above.contains(pid)));
+            && pids.is_some_and(|pids| pids.iter().any(|pid| sessions.contains(pid)));
         let strangers: Vec<u32> = match pids {
             Some(_) if own_session => continue,
             Some(pids) => pids.iter().copied().filter(|&pid| !pass::is_ours(host, pid)).collect(),

@@ -113,7 +113,11 @@ fn bridges_vlans_and_other_namespaces_are_found() {
     container.kill().expect("end the container");
     container.wait().expect("end the container");
     netns.run("ip", &["link", "add", "nmbr0", "type", "bridge"]);
-    netns.run("ip", &["link", "set", NIC, "master", "nmbr0"]);
+    // The namespace, and the macvlan in it, goes a while after its last process.
+    let enslave = format!(
+        "for _ in $(seq 100); do ip link set {NIC} master nmbr0 2> /dev/null && exit 0; sleep 0.1; done; exit 1"
+    );
+    netns.run("sh", &["-c", &enslave]);
     assert!(holders(&exchange, "member")[0]["how"].to_string().contains("bridge nmbr0"));
     netns.run("ip", &["link", "set", NIC, "nomaster"]);
 }

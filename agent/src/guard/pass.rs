@@ -17,6 +17,8 @@ use crate::host::Host;
 /// Open files looked at; a host with more is not looked through to its end.
 const FILES_MAX: usize = 1_000_000;
 const TIME_NS_MAX: u64 = 2_000_000_000;
+/// What OpenSSH's server calls itself: before 9.8, and since.
+const SESSION_SERVERS: [&str; 2] = ["sshd", "sshd-session"];
 /// Processes above this one: sudo, a shell, tmux, sshd and a few more.
 const ANCESTORS_MAX: usize = 32;
 
@@ -259,16 +261,24 @@ pub(super) fn is_ours(host: &dyn Host, pid: u32) -> bool {
     own_pid.is_some_and(|own| own == pid.to_string()) || (ours.is_some() && theirs == ours)
 }
 
-/// The processes above this one: the operator's session is among them.
-pub(super) fn ancestors(host: &dyn Host) -> BTreeSet<u32> {
+/// The SSH servers above this process: the operator's session is theirs. A scheduler or a trading program
+/// that starts nicmend is above it, too, and its connections are nobody's session.
+pub(super) fn sessions(host: &dyn Host) -> BTreeSet<u32> {
     let parent = |of: &str| -> Option<u32> {
         let stat = host.read(&PathBuf::from(format!("/proc/{of}/stat"))).ok()?;
         stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
     };
+    let serves = |pid: u32| {
+        let comm = host.read(&PathBuf::from(format!("/proc/{pid}/comm"))).unwrap_or_default();
+        SESSION_SERVERS.contains(&comm.trim())
+    };
     let mut found = BTreeSet::new();
     let mut next = parent("self");
-    while let Some(pid) = next.filter(|pid| *pid > 1 && found.len() < ANCESTORS_MAX) {
-        found.insert(pid);
+    for _ in 0..ANCESTORS_MAX {
+        let Some(pid) = next.filter(|pid| *pid > 1) else { break };
+        if serves(pid) {
+            found.insert(pid);
+        }
         next = parent(&pid.to_string());
     }
     found

@@ -10,6 +10,7 @@ mod finish;
 mod firmware;
 pub mod hazards;
 pub mod permission;
+mod undo;
 mod users;
 
 use firmware_catalog::{Catalog, Subject, scheme::SchemeError};

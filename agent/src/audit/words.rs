@@ -31,12 +31,7 @@ fn around(fact: &Fact) -> Option<String> {
 /// One line.
 pub fn of(fact: &Fact) -> String {
     match fact {
-        Fact::Mended { bytes, files } => match files.is_empty() {
-            true => format!("a torn end of {bytes} bytes was cut off"),
-            false => {
-                format!("made whole after a crash: {} ({bytes} bytes cut off)", files.join(", "))
-            }
-        },
+        Fact::Mended { bytes, files } => mended(*bytes, files),
         Fact::KeyCreated(key) => format!("the log's first key: {}", key.vkey),
         Fact::KeyRotated(rotation) => format!("the key is now {}: {}", rotation.new, rotation.why),
         Fact::Requested(request) => asked(request),
@@ -98,6 +93,13 @@ pub fn of(fact: &Fact) -> String {
         | Fact::CampaignEnded { .. }) => afterwards(after).unwrap_or_default(),
         Fact::Frozen { why, uid } => format!("frozen by uid {uid}: {why}"),
         Fact::Thawed { uid } => format!("thawed by uid {uid}"),
+    }
+}
+
+fn mended(bytes: u64, files: &[String]) -> String {
+    match files {
+        [] => format!("a torn end of {bytes} bytes was cut off"),
+        some => format!("made whole after a crash: {} ({bytes} bytes cut off)", some.join(", ")),
     }
 }
 

@@ -174,6 +174,19 @@ fn regressed(
         fate = Some(Fate::Reverted(Box::new(runs::revert(desk, id, &back)?)));
         Ok(())
     });
+    came_of(post, terms, meter, point, (fate, claimed), (&fact, &ended, why))
+}
+
+/// What is told of a regression, by what became of the run.
+fn came_of(
+    post: &Post,
+    terms: &Terms,
+    meter: &mut dyn Meter,
+    point: &str,
+    (fate, claimed): (Option<Fate>, Result<(), Declined>),
+    (fact, ended, why): (&Fact, &Ended, String),
+) -> Result<Closed, Declined> {
+    let id = &terms.run.id;
     let ending = Ending::Regressed;
     let outcome = match (fate, claimed) {
         (Some(Fate::Stale(why)), _) => {
@@ -197,7 +210,7 @@ fn regressed(
             Outcome { ending, why, exit: Exit::Reverted, record: *record }
         }
         (Some(Fate::Waits(refused)), _) => {
-            return waiting::wait(post, terms, (&fact, &why), &refused);
+            return waiting::wait(post, terms, (fact, &why), &refused);
         }
         (Some(Fate::Frozen(frozen)), _) => {
             let why = not_reverted(id, &why, &frozen);

@@ -20,6 +20,7 @@ use super::{
     control, finish, firmware,
     hazards::{self, Forbidden},
     permission::{self, Matter},
+    undo,
     users::{self, Gate, StandbyPath},
 };
 use crate::{
@@ -367,7 +368,7 @@ fn begin(
         .map_err(|e| Declined::new(Exit::Failed, "plan", format!("store the plan: {e}")))?;
     let hex = digest.trim_start_matches("sha256:");
     desk.store.put(&format!("plans/{hex}.json"), &json)?;
-    let script = undo_script(&id, plan, &prepared.facts.nic);
+    let script = undo::script(&id, plan, &prepared.facts.nic);
     desk.store.put(&format!("runs/{id}/undo.sh"), script.as_bytes())?;
     let begun = Fact::Begun {
         plan: digest.to_owned(),
@@ -485,44 +486,6 @@ fn seed_of(plan: &Plan) -> u64 {
     let digest = plan.digest();
     let hex = digest.trim_start_matches("sha256:");
     u64::from_str_radix(hex.get(..16).unwrap_or("0"), 16).unwrap_or(0)
-}
-
-/// Plain lines that a person can paste with nicmend dead.
-fn undo_script(id: &str, plan: &Plan, nic: &Nic) -> String {
-    let mut lines = vec![
-        "#!/bin/sh".to_owned(),
-        format!("# Puts back by hand what nicmend run {id} changes on {}.", plan.nic_name),
-        format!("# Playbook {} {}.", plan.playbook.name, plan.playbook.version),
-        "# Every line is what was configured before the run; `nicmend recover` does the same."
-            .to_owned(),
-        format!(
-            "# To be run in network namespace net:[{}] (readlink /proc/self/ns/net).",
-            plan.host.netns
-        ),
-    ];
-    for step in &plan.revert {
-        if let Some(family) = crate::setting::SETTINGS.iter().find(|f| f.name() == step.family) {
-            lines.extend(family.by_hand(nic, &step.batch));
-        }
-    }
-    let in_revert = |name: &playbooks::Name| {
-        plan.revert.iter().flat_map(|step| &step.batch).any(|change| change.name == *name)
-    };
-    let disturbed = plan.snapshot.iter().filter(|kept| !in_revert(&kept.name));
-    let mut disturbed = disturbed.peekable();
-    if disturbed.peek().is_some() {
-        lines.push("# What the lines above, or the run, may have changed besides:".to_owned());
-    }
-    for kept in disturbed {
-        let (from, to) = (kept.original.clone(), kept.original.clone());
-        let change = crate::setting::Change { name: kept.name.clone(), from, to };
-        if let Ok(family) = crate::setting::family_of(&kept.name) {
-            lines.extend(family.by_hand(nic, &[change]));
-        }
-    }
-    lines.extend(firmware::undo_lines(plan));
-    lines.push(String::new());
-    lines.join("\n")
 }
 
 /// The NIC of a run, found again by what it is.

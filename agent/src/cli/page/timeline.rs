@@ -59,9 +59,7 @@ impl Line<'_> {
             }
             Fact::Wrote { nanoseconds, .. } => self.wrote(*nanoseconds, now),
             Fact::Firmware { stage, step } => self.firmware(*stage, step, now),
-            Fact::WriteFailed { why, .. } => {
-                self.close(now, Some(why));
-            }
+            Fact::WriteFailed { why, .. } => self.close(now, Some(why)),
             Fact::Judged { stage, verdict, .. } => {
                 self.measured(Some(*stage), now);
                 self.judged(*stage, verdict, now);

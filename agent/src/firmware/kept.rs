@@ -1,6 +1,6 @@
 //! What a restart takes from a device's ports, kept beforehand and compared after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use playbooks::{
     Name, Value,
@@ -43,12 +43,29 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Kept> {
     let careful = Careful::new(host, ports, Reach::Given);
     let mut settings: Vec<BTreeMap<Name, Value>> = vec![BTreeMap::new(); ports.len()];
     for family in SETTINGS {
-        for (of, readings) in settings.iter_mut().zip(family.survey(&careful, ports)) {
-            for (name, current) in readings.supported {
-                if current.fixed.is_none() && is_lost(&name) {
-                    of.insert(name, current.value);
+        let surveyed = ports.iter().zip(family.survey(&careful, ports));
+        for (of, (nic, readings)) in settings.iter_mut().zip(surveyed) {
+            let mut found = readings.supported;
+            // A survey says in words why a setting is not there; what could not be read just now would
+            // be taken for absent, and not be put back.
+            let doubts = doubts(family.name(), &readings.unsupported);
+            for name in doubts {
+                if found.contains_key(&name) {
+                    continue;
+                }
+                let read = family.read(&careful, nic, std::slice::from_ref(&name)).pop();
+                match read {
+                    Some(Ok(current)) => drop(found.insert(name, current)),
+                    Some(Err(fault)) if fault.kind == Kind::Unsupported => {}
+                    Some(Err(fault)) => return Err(fault),
+                    None => {
+                        let act = format!("read {name} on {}", nic.name);
+                        return Err(Fault::new(Kind::Malformed, act, "no answer"));
+                    }
                 }
             }
+            let lost = found.into_iter().filter(|(n, c)| c.fixed.is_none() && is_lost(n));
+            of.extend(lost.map(|(name, current)| (name, current.value)));
         }
     }
     let port = |(nic, settings): (&Nic, BTreeMap<Name, Value>)| KeptPort {
@@ -59,6 +76,14 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Kept> {
     let surroundings = surroundings::take(host, ports)?;
     let ports = ports.iter().zip(settings).map(port).collect();
     Ok(Kept { format: FORMAT, ports, surroundings })
+}
+
+/// Settings of a family that may be there though a survey does not have them.
+fn doubts(family: &str, unsupported: &BTreeMap<Name, String>) -> BTreeSet<Name> {
+    let rows = playbooks::vocabulary::SETTINGS.iter().map(|row| row.name);
+    let fixed = rows.filter(|name| !name.ends_with(".*")).filter_map(|n| Name::try_from(n).ok());
+    let own = fixed.filter(|name| name.family() == family);
+    own.chain(unsupported.keys().cloned()).filter(is_lost).collect()
 }
 
 /// Whether a restart of the NIC takes this setting.

@@ -235,9 +235,9 @@ impl Run {
         let facts = vec![Fact::Firmware { stage: held.stage, step }];
         way.step = RestoreStep::Firmware(Back::Announcing);
         self.phase = Phase::Restoring(way);
-        // Best effort, as all of the way back: a kernel that goes on has it, and one that does not has
-        // lost what it would tell of.
-        Action::Record { facts, durable: Durable::BestEffort }
+        // The one entry of the way back that is worth a sync: without it the next process would not know
+        // what the restart has taken. A disk that fails is no reason to stay, all the same.
+        Action::Record { facts, durable: Durable::Yes }
     }
 
     fn ports_restored(&mut self, mut way: Restoring, restored: Restored) -> Action {

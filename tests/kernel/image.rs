@@ -115,7 +115,7 @@ fn programs_are_bounded_in_time_and_output_and_never_two_at_once() {
     }
     // One that outlives its caller holds the device: nothing else is flashed meanwhile.
     // A shell gives what it runs in the background no input of its own accord.
-    let outlives = "sleep 600 <&0 >/dev/null 2>&1 & echo $! > /lib/firmware/pid";
+    let outlives = "exec 3<&0; sleep 600 <&3 >/dev/null 2>&1 & echo $! > /lib/firmware/pid";
     run(&door, outlives, minute).expect("runs");
     assert_eq!(run(&door, "true", minute).expect_err("busy").kind, Kind::Busy);
     assert_eq!(door.place(SHA, b"x").expect_err("busy").kind, Kind::Busy);

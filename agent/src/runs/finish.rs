@@ -5,7 +5,7 @@ use crate::{
     engine::{Engine, gather},
     fault::{Fault, Kind, Result},
     host::Nic,
-    log::{Fact, RunRecord, after::Campaign, fact::Foreign},
+    log::{Entry, Fact, RunRecord, after::Campaign, fact::Foreign},
     run::{Event, Run},
     verdict::Call,
 };
@@ -100,6 +100,12 @@ pub(super) fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<Run
     if let Some(firmware) = &mut record.firmware {
         // What a restart took in another boot the reboot has decided.
         firmware.losing = firmware.losing.take().filter(|boot| *boot == now.boot_id);
+        // A disk that failed may have kept the word of a restart to itself. Before a commit what was kept
+        // is as fresh as the run, and putting back what is there already does nothing.
+        let committed = |entry: &Entry| matches!(entry.fact, Fact::Committed { .. });
+        if !rebooted && !firmware.returned && !record.entries.iter().any(committed) {
+            firmware.losing.get_or_insert_with(|| now.boot_id.clone());
+        }
     }
     let record = &record;
     let stopless = || None;

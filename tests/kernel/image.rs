@@ -4,7 +4,12 @@
 // Tests on the real kernel look behind the door with their own eyes.
 #![allow(clippy::disallowed_methods)]
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use agent::{
     fault::Kind,
@@ -17,6 +22,13 @@ use nix::{
 use tests::{root_or_skip, skip};
 
 const SHA: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// One at a time: a program that another thread starts holds, until it is executed, whatever this process has
+/// open, and with it the lock on the firmware path.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The door, in a mount namespace whose `/lib/firmware` is empty; `None` where that cannot be had.
 fn door(test: &str) -> Option<Linux> {
@@ -43,6 +55,7 @@ fn names(folder: &str) -> Vec<String> {
 
 #[test]
 fn an_image_is_placed_whole_and_nothing_is_left() {
+    let _alone = alone();
     let Some(door) = door("an_image_is_placed_whole_and_nothing_is_left") else { return };
     fs::write("/lib/firmware/other.bin", "theirs").expect("write");
     let path = door.place(SHA, b"image").expect("place");
@@ -59,6 +72,7 @@ fn an_image_is_placed_whole_and_nothing_is_left() {
 
 #[test]
 fn tricks_with_names_and_folders_are_refused() {
+    let _alone = alone();
     let Some(door) = door("tricks_with_names_and_folders_are_refused") else { return };
     for name in ["../../../etc/passwd", "", "a/b", &SHA.to_uppercase(), &format!("{SHA}0")] {
         assert_eq!(door.place(name, b"x").expect_err("no name").kind, Kind::Invalid, "{name}");
@@ -98,6 +112,7 @@ fn run_when_idle(door: &Linux, script: &str, limit: Duration) -> agent::fault::R
 #[test]
 fn programs_are_bounded_in_time_and_output_and_never_two_at_once() {
     let test = "programs_are_bounded_in_time_and_output_and_never_two_at_once";
+    let _alone = alone();
     let Some(door) = door(test) else { return };
     let minute = Duration::from_secs(60);
     let told = run(&door, "echo $0 $PATH ${HOME:-none}; echo done >&2", minute).expect("runs");

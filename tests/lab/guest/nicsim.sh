@@ -56,3 +56,135 @@ images() {
     "$mkfw" /lib/firmware/nicsim/bad.bin "$bad" --security 2 --behaviour 7
     "$mkfw" /lib/firmware/nicsim/golden.bin "$golden"
 }
+
+# site: the lab's catalog as a site's, and a first state directory.
+site() {
+    images
+    mkdir -p /etc/nicmend
+    cp -r "$REPO/tests/lab/nicsim/catalog" /etc/nicmend/catalog
+    state "/var/lib/nicmend/0"
+}
+
+# state DIRECTORY: from now on nicmend's, holding the images of the golden firmware and of the running one.
+state() {
+    export NICMEND_STATE_DIR=$1
+    "$nicmend" firmware import /lib/firmware/nicsim/golden.bin
+    "$nicmend" firmware import /lib/firmware/nicsim/bad.bin
+}
+
+# losses: of a stream that `ping -D -i 0.01` wrote (on stdin): the most that one second lacked of an ordinary
+# second's replies, how many were never answered, and the longest silence. Late replies overtake each other.
+losses() {
+    awk '
+        /bytes from/ {
+            at = substr($1, 2) + 0
+            seq = $0; sub(/.*icmp_seq=/, "", seq); sub(/ .*/, "", seq); seq += 0
+            if (last && at - last > longest) longest = at - last
+            last = at
+            if (!first) first = int(at)
+            if (seq > sent) sent = seq
+            if (!answered[seq]++) replies++
+            second[int(at)]++
+        }
+        END {
+            # The first and the last second are not whole.
+            for (s = first + 1; s < int(last); s++) if (second[s] > most) most = second[s]
+            for (s = first + 1; s < int(last); s++) if (second[s] > most / 2) { ordinary += second[s]; seconds++ }
+            least = ordinary /= seconds
+            for (s = first + 1; s < int(last); s++) if (second[s] < least) least = second[s]
+            printf "peak packet loss: %.0f %% in one second; %d of %d packets were never answered\n",
+                (1 - least / ordinary) * 100, sent - replies, sent
+            printf "outage: %.0f ms, the longest silence of a stream of %.0f packets a second\n", longest * 1000, ordinary
+        }'
+}
+
+# as_before, as_golden: what devlink and ethtool say is what was there before the run; what the run wanted.
+as_before() {
+    [[ "$(running) $(stored)" == "$bad $bad" ]] || { echo "firmware $(running), stored $(stored)"; return 1; }
+    configured
+}
+as_golden() {
+    [[ "$(running) $(stored)" == "$golden $golden" ]] || { echo "firmware $(running), stored $(stored)"; return 1; }
+    configured
+}
+
+# configured: the netdev is there by its name, with its address, its settings and its link.
+configured() {
+    [[ $(netdev_of "$pci") == "$nic" ]] || { echo "the netdev is '$(netdev_of "$pci")', not '$nic'"; return 1; }
+    [[ $(ip -o -4 addr show dev "$nic") == *" $here_ip/24 "* ]] || { echo "the address is gone"; return 1; }
+    witness > "$OUT/witness.now"
+    diff "$OUT/witness.before" "$OUT/witness.now" || { echo "settings differ"; return 1; }
+    ping -q -c 3 -i 0.2 -W 2 "$peer_ip" > /dev/null || { echo "nothing crosses"; return 1; }
+}
+
+# true_end CODE STATE: an exit code and a state, held against what devlink and ethtool say. Prints why it lies.
+true_end() {
+    case $1/$2 in
+        0/committed) as_golden ;;
+        3/reverted | 1/refused | 4/refused) as_before ;;
+        # Stuck says what to do, and that something is left.
+        5/stuck) ! as_before > /dev/null || { echo "stuck, but all is as before"; return 1; } ;;
+        *) echo "exit $1 and state $2 do not belong together"; return 1 ;;
+    esac
+}
+
+# row WHAT CODE STATE EXPECTED-CODE: one line of the table of ends; fails the case where it lies.
+row() {
+    local lie
+    lie=$(true_end "$2" "$3") || { sed 's/^/    /' "$OUT"/run.{json,err} | tail -n 60; fail "$1: a lie: $lie"; }
+    printf 'end: %-44s exit %s  %-10s running %-11s stored %-11s %s\n' \
+        "$1" "$2" "$3" "$(running)" "$(stored)" "$(sed -nE 's/^(revert|stuck) +//p' "$OUT/run.err" | tail -n 1 | cut -c 1-110)"
+    [[ $2 == "$4" ]] || fail "$1: exit $2, expected $4"
+}
+
+# again: the device as at the beginning, whatever a run has left, and a state directory that knows of none.
+again() {
+    local name
+    for name in flash_fails_at flash_lies activate_old activate_dead min_security ring_clamp coalesce_deaf busy_ms; do
+        fault "$name" 0
+    done
+    runs=$((${runs:-0} + 1))
+    state "/var/lib/nicmend/$runs" > "$OUT/site"
+    if [[ "$(running) $(stored) $(netdev_of "$pci")" != "$bad $bad $nic" ]]; then
+        devlink dev flash "$handle" file nicsim/bad.bin > /dev/null
+        devlink dev reload "$handle" action fw_activate > /dev/null
+        [[ $(netdev_of "$pci") == "$nic" ]] || { ip link set "$(netdev_of "$pci")" down; ip link set "$(netdev_of "$pci")" name "$nic"; }
+        addressed
+    fi
+    local lie
+    lie=$(as_before) || fail "not as at the beginning: $lie"
+}
+
+# The run's processes: all of nicmend but the reflector. Without a fork: under emulation a loop of small programs
+# takes seconds.
+processes() {
+    local dir words
+    victims=()
+    for dir in /proc/[0-9]*; do
+        [[ $dir/exe -ef $nicmend ]] || continue
+        mapfile -d '' -t words < "$dir/cmdline"
+        [[ ${words[1]:-} == reflect ]] || victims+=("${dir#/proc/}")
+    done
+}
+
+# journal_says PATTERN: an entry of the log holds it.
+journal_says() {
+    local chunks=()
+    mapfile -d '' chunks 2> /dev/null < "$NICMEND_STATE_DIR/log/tile/entries/000" || return 1
+    [[ ${chunks[*]} == *"$1"* ]]
+}
+
+# begin [PLAYBOOK]: a run in the background, its process id in `run`.
+begin() {
+    "$nicmend" apply "$REPO/tests/lab/playbooks/${1:-firmware.yaml}" --nic "$nic" --peer "$peer_ip" --json \
+        > "$OUT/run.json" 2> "$OUT/run.err" &
+    run=$!
+}
+
+# at STEP: waits until the run has journalled this step of the firmware action.
+at() {
+    until journal_says "\"step\":\"$1\""; do
+        kill -0 "$run" 2> /dev/null || fail "the run ended before '$1': $(< "$OUT/run.err")"
+    done
+}
+steps=(intent flashed activating activated)

@@ -135,8 +135,14 @@ impl Confidence {
 }
 
 impl Issue {
-    /// Whether this NIC has the defect, circumstances aside. `model` is its name in the catalog.
-    pub fn affects(&self, subject: &Subject, model: Option<&str>) -> Answer {
+    /// Whether this NIC has the defect, circumstances aside. `model` is its name in the catalog,
+    /// `scheme` how its firmware is numbered ([`Catalog::scheme_of`](crate::Catalog::scheme_of)).
+    pub fn affects(
+        &self,
+        subject: &Subject,
+        model: Option<&str>,
+        scheme: Option<Scheme>,
+    ) -> Answer {
         let driver = match &self.driver {
             Driver::Any => Answer::Yes,
             Driver::Named(driver) => Answer::of(*driver == subject.driver),
@@ -151,7 +157,7 @@ impl Issue {
                 Answer::of(self.models.iter().any(|glob| glob_matches(glob, model)))
             }
         };
-        of_model.min(self.in_code_of(subject)).min(self.in_firmware_of(subject, model))
+        of_model.min(self.in_code_of(subject)).min(self.in_firmware_of(subject, model, scheme))
     }
 
     /// Whether the running kernel, or the driver from elsewhere, has the defect.
@@ -187,14 +193,18 @@ impl Issue {
         }
     }
 
-    fn in_firmware_of(&self, subject: &Subject, model: Option<&str>) -> Answer {
+    fn in_firmware_of(
+        &self,
+        subject: &Subject,
+        model: Option<&str>,
+        scheme: Option<Scheme>,
+    ) -> Answer {
         if self.firmware.is_empty() {
             return Answer::Yes;
         }
         let range = model.and_then(|model| {
             self.firmware.iter().find(|(glob, _)| glob_matches(glob, model)).map(|(_, range)| range)
         });
-        let scheme = Scheme::of_driver(&subject.driver);
         let (Some(range), Some(scheme), Some(running)) = (range, scheme, &subject.running) else {
             return Answer::Unknown;
         };

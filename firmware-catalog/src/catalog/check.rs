@@ -70,8 +70,10 @@ impl Catalog {
     /// The issues that this NIC has or may have, circumstances aside.
     pub fn concerns<'c>(&'c self, subject: &Subject) -> Vec<Concern<'c>> {
         let model = self.model_name(subject);
-        let all = self.issues_of(&subject.driver);
-        let asked = all.map(|issue| Concern { issue, applies: issue.affects(subject, model) });
+        let scheme = self.scheme_of(subject);
+        let asked = self
+            .issues_of(&subject.driver)
+            .map(|issue| Concern { issue, applies: issue.affects(subject, model, scheme) });
         asked.filter(|concern| concern.applies != Answer::No).collect()
     }
 

@@ -26,14 +26,14 @@ impl Catalog {
     /// where it is not known: an unknown base, a driver from outside the kernel's tree, a range that
     /// was not established. A circumstance that is not known counts as given.
     pub fn hazards<'c>(&'c self, subject: &Subject, act: &Act) -> Vec<Hazard<'c>> {
-        let model = self.model_name(subject);
+        let (model, scheme) = (self.model_name(subject), self.scheme_of(subject));
         let forbidding = self
             .issues_of(&subject.driver)
             .filter(|issue| issue.forbids.iter().any(|pattern| pattern.covers(act)));
         let mut hazards = Vec::new();
         for issue in forbidding {
             let circumstances = issue.circumstances(subject);
-            let certainty = issue.affects(subject, model);
+            let certainty = issue.affects(subject, model, scheme);
             // A reset is rare and short: where the defect itself is in doubt, one that nobody has
             // announced is no reason to stay blind.
             let settled = issue.when == Some(Circumstance::Resetting);

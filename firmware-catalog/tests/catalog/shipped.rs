@@ -84,12 +84,13 @@ fn the_stories_own_version_is_of_another_model() {
 
 #[test]
 fn an_unknown_base_or_a_driver_from_elsewhere_is_unknown() {
-    let issue = Catalog::shipped().issue("KB-002").cloned().unwrap();
+    let catalog = Catalog::shipped();
+    let issue = catalog.issue("KB-002").unwrap();
     assert_eq!(issue.driver, Driver::Named("mlx5_core".to_owned()));
     let answer = |change: &dyn Fn(&mut Subject)| {
         let mut subject = connectx6();
         change(&mut subject);
-        issue.affects(&subject, Some("ConnectX-6 Dx"))
+        issue.affects(&subject, Some("ConnectX-6 Dx"), catalog.scheme_of(&subject))
     };
     assert_eq!(answer(&|s| s.kernel_base = Some("6.1.70".into())), Answer::Yes);
     assert_eq!(answer(&|s| s.kernel_base = Some("6.1.107".into())), Answer::No);

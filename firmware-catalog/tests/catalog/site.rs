@@ -1,7 +1,7 @@
 //! A site's own files: they win, they say so, and what is wrong with them is told all at once.
 
 use firmware_catalog::{
-    Act, Catalog, Origin,
+    Act, Answer, Catalog, Origin,
     act::Deed,
     catalog::{BadFile, Part},
 };
@@ -65,6 +65,43 @@ fn a_sites_model_firmware_and_issue_win_and_say_so() {
     assert_eq!(catalog.hazards(&veth, &down).len(), 1);
     assert!(Catalog::shipped().hazards(&veth, &down).is_empty());
     assert_eq!(catalog.golden("Lab NIC", None).unwrap().version.text(), "1.2");
+}
+
+/// The range of an issue is read by the scheme that the site gives its model, not by the driver's: the
+/// driver `labnic` has none, and `igb` has one that these versions are not of.
+#[test]
+fn a_sites_issue_holds_for_the_firmware_range_of_its_own_models_scheme() {
+    for driver in ["labnic", "igb"] {
+        let ranged = issue(
+            "S-1",
+            "    forbids: [link-down]\n    firmware: { \"Lab NIC\": \">=14.32, <14.33\" }\n",
+        )
+        .replace("driver: veth", &format!("driver: {driver}"));
+        let site = [
+            file(
+                Part::Models,
+                "m.yaml",
+                &NIC.replace("driver: labnic", &format!("driver: {driver}")),
+            ),
+            file(Part::Issues, "i.yaml", &ranged),
+        ];
+        let catalog = Catalog::with_site(&site).unwrap();
+        let answer = |pci, running: &str| {
+            let mut subject = nic(driver, "6.18.44");
+            subject.pci = Some(pci);
+            subject.running = Some(running.to_owned());
+            let concerns = catalog.concerns(&subject);
+            let concern = concerns.iter().find(|concern| concern.issue.id == "S-1");
+            let hazards = catalog.hazards(&subject, &Act::Do(Deed::LinkDown));
+            let hit = hazards.iter().find(|hazard| hazard.issue.id == "S-1");
+            (concern.map(|concern| concern.applies), hit.map(|hazard| hazard.certainty))
+        };
+        let ours = (0x1b36, 0x0005);
+        assert_eq!(answer(ours, "14.32.1010"), (Some(Answer::Yes), Some(Answer::Yes)), "{driver}");
+        assert_eq!(answer(ours, "14.33.0"), (None, None), "{driver}");
+        let unknown = (Some(Answer::Unknown), Some(Answer::Unknown));
+        assert_eq!(answer(ours, "1.63, 0x800009fa"), unknown, "{driver}: not of the scheme");
+    }
 }
 
 #[test]

@@ -25,13 +25,14 @@ use crate::measure::{Sample, Window};
 /// The chance that a watch over an unchanged machine ever raises an alarm, all metrics together.
 const ALARM: f64 = 0.001;
 
-/// Parts of the largest stake that keeps a gambler solvent: large ones win fast on gross changes,
-/// small ones on slight changes. The capital is shared out equally.
-const STAKES: [f64; 6] = [0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625];
+/// Parts of a bet's largest stake: large ones win fast on gross changes, small ones on slight changes.
+/// The capital is shared out equally.
+const STAKES: [f64; 6] = [1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125];
 
-/// A block's share of slow samples counts as at most this many times the allowed one, so that the
-/// largest stake grows fourfold. Cutting off can only lower what is won: the test stays valid.
-const BELIEVED: f64 = 7.0;
+/// The largest stake is at least the first of these, and at most the second, which keeps a gambler
+/// solvent after a block without a slow sample. It rises where a block cannot win much: of packets that
+/// half may be slow at most twice as many as allowed are.
+const LARGEST: (f64, f64) = (0.5, 0.95);
 
 /// In how long capital may grow fourfold; nanoseconds.
 const FOURFOLD_NS: u64 = 500_000_000;
@@ -140,7 +141,10 @@ struct Bet {
     allowed: f64,
     /// Samples in a block.
     block: u64,
-    /// How many times the allowed share a block is believed.
+    /// The largest part of the capital that is set on a block.
+    largest: f64,
+    /// A block's share of slow samples counts as at most this many times the allowed one, which bounds
+    /// what the largest stake wins. Cutting off can only lower what is won: the test stays valid.
     believed: f64,
     /// Of the block that is not full yet: samples, and those above the threshold.
     filled: u64,
@@ -188,7 +192,8 @@ impl Bet {
         if !fair {
             return None;
         }
-        let (block, believed) = block(sides, threshold_ns, allowed);
+        let (block, fourfolds) = block(sides, threshold_ns, allowed);
+        let (largest, believed) = stakes(allowed, fourfolds);
         let named = match guardrail {
             Some(_) => Named::InTheCriteria,
             None => Named::Nowhere,
@@ -199,6 +204,7 @@ impl Bet {
             threshold_ns,
             allowed,
             block,
+            largest,
             believed,
             filled: 0,
             above: 0,
@@ -229,8 +235,8 @@ impl Bet {
         self.capital.iter_mut().for_each(|capital| *capital += joins);
         let times = self.above as f64 / self.block as f64 / self.allowed;
         let surplus = times.min(self.believed) - 1.0;
-        for (capital, stake) in self.capital.iter_mut().zip(STAKES) {
-            *capital *= 1.0 + stake * surplus;
+        for (capital, part) in self.capital.iter_mut().zip(STAKES) {
+            *capital *= 1.0 + self.largest * part * surplus;
         }
         self.above_ever += self.above;
         self.filled = 0;
@@ -266,9 +272,8 @@ impl Bet {
     }
 }
 
-/// How many samples a block must hold, and how many times the allowed share it is then believed: for
-/// the baseline's blocks to look independent, and for a slow sample to be expected; but leaving the
-/// baseline 16 blocks.
+/// How many samples a block must hold, and how many times [`FOURFOLD_NS`] it takes: for the baseline's
+/// blocks to look independent, and for a slow sample to be expected; but leaving the baseline 16 blocks.
 fn block(sides: &Sides, threshold_ns: u64, allowed: f64) -> (u64, f64) {
     let arm = &sides.baseline;
     let counts = arm.exceedances(&[threshold_ns]);
@@ -279,16 +284,37 @@ fn block(sides: &Sides, threshold_ns: u64, allowed: f64) -> (u64, f64) {
     let expected = (1.0 / allowed).max(fourfold.min(SLOW_EXPECTED / allowed)).ceil() as u64;
     let longest = (arm.count / PART_MIN).max(1);
     let block = independent.max(expected).clamp(1, longest);
-    // A stake s grows by 1 + s (believed - 1) a block; with the largest stake a half, and ln 4 for
-    // all blocks of half a second together, that stays below fourfold.
-    let part = block as f64 / fourfold.max(1.0);
-    let believed = if part < 1.0 { 1.0 + 2.0 * 1.386 * part } else { BELIEVED };
-    (block, believed)
+    (block, block as f64 / fourfold.max(1.0))
+}
+
+/// The largest stake, and how many times the allowed share a block is believed: for capital to grow
+/// fourfold at most in a block, and in all blocks of [`FOURFOLD_NS`] together.
+fn stakes(allowed: f64, fourfolds: f64) -> (f64, f64) {
+    let win = 4f64.powf(fourfolds.min(1.0)) - 1.0;
+    let surplus = 1.0 / allowed - 1.0;
+    let largest = (win / surplus).clamp(LARGEST.0, LARGEST.1);
+    (largest, 1.0 + win / largest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn capital_grows_fourfold_at_most_in_half_a_second() {
+        for allowed in [0.5, 0.1, 0.01, 0.001] {
+            for fourfolds in [0.01, 0.3, 1.0, 2.0] {
+                let (largest, believed) = stakes(allowed, fourfolds);
+                let growth = 1.0 + largest * (believed.min(1.0 / allowed) - 1.0);
+                let rate = growth.ln() / f64::min(fourfolds, 1.0);
+                assert!(rate <= 4f64.ln() * 1.000_001, "{allowed} {fourfolds}: {growth}");
+                assert!(largest < 1.0, "solvent");
+            }
+        }
+        assert_eq!(stakes(0.01, 1.0), (0.5, 7.0));
+        let (largest, believed) = stakes(0.5, 1.0);
+        assert!(largest > 0.9 && believed > 2.0, "{largest} {believed}");
+    }
 
     #[test]
     fn a_gambler_never_loses_what_has_not_joined_yet() {
@@ -298,7 +324,8 @@ mod tests {
             threshold_ns: 10,
             allowed: 0.5,
             block: 4,
-            believed: BELIEVED,
+            largest: 0.5,
+            believed: 7.0,
             filled: 0,
             above: 0,
             blocks: 0,

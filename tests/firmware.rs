@@ -10,53 +10,40 @@ use serde::Deserialize;
 /// One version of a ConnectX-4 Lx, as a test's YAML says it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Version {
-    pub version: String,
-    pub board: String,
+struct Version {
+    version: String,
+    board: String,
     /// `golden`, `good` or `blocked`.
-    pub state: String,
+    state: String,
     /// Whether its image lies in the store.
-    pub stored: bool,
-    #[serde(default)]
-    pub signed: bool,
+    stored: bool,
 }
-
-/// What a signature looks like; whose it is nobody asks before it is verified.
-const SIGNATURE: &str = "-----BEGIN SSH SIGNATURE-----\\nU1NIU0lH\\n-----END SSH SIGNATURE-----";
 
 /// The bytes of an image as the simulated devices read it.
 pub fn image(version: &str, board: &str) -> Vec<u8> {
     format!("version: {version}\nboard: {board}\n").into_bytes()
 }
 
-/// The shelf of these versions. `minimum`: the least that the site gives a board.
+/// The shelf of the versions that a YAML file describes.
 ///
 /// # Panics
 /// Where they make no catalog.
-pub fn shelf(versions: &[Version], minimum: Option<&str>) -> Shelf {
+pub fn read(yaml: &str) -> Shelf {
+    let versions: Vec<Version> = serde_saphyr::from_str(yaml).expect("a list of versions");
     let mut shelf = Shelf::default();
     let mut text = "version-scheme: mlx5\nfirmware:\n".to_owned();
-    for version in versions {
+    for version in &versions {
         let bytes = image(&version.version, &version.board);
         let known = images::image_of(&bytes);
-        let signature = match version.signed {
-            true => format!(", signature: \"{SIGNATURE}\""),
-            false => String::new(),
-        };
         text += &format!(
             "  - {{ model: \"ConnectX-4 Lx\", boards: [{}], version: \"{}\", state: {}, note: test, \
-             source: test, image: {{ file: fw.bin, sha256: {}, bytes: {}{signature} }} }}\n",
+             source: test, image: {{ file: fw.bin, sha256: {}, bytes: {} }} }}\n",
             version.board, version.version, version.state, known.sha256, known.bytes
         );
         if version.stored {
             shelf.offer.images.push(known);
             shelf.images.push(bytes);
         }
-    }
-    if let Some(minimum) = minimum {
-        text += &format!(
-            "minimum:\n  - {{ model: \"ConnectX-4 Lx\", version: \"{minimum}\", source: test }}\n"
-        );
     }
     let file = SiteFile {
         path: "firmware/test.yaml".to_owned(),
@@ -65,19 +52,6 @@ pub fn shelf(versions: &[Version], minimum: Option<&str>) -> Shelf {
     };
     shelf.catalog = Catalog::with_site(&[file]).unwrap_or_else(|bad| panic!("{text}\n{bad:?}"));
     shelf
-}
-
-/// The versions that a YAML file describes.
-///
-/// # Panics
-/// Where it is none.
-pub fn versions(yaml: &str) -> Vec<Version> {
-    serde_saphyr::from_str(yaml).expect("a list of versions")
-}
-
-/// Their shelf.
-pub fn read(yaml: &str) -> Shelf {
-    shelf(&versions(yaml), None)
 }
 
 /// A machine as two of them are compared: a restart gives interfaces new indexes and another order.

@@ -32,6 +32,7 @@ use crate::{
 pub use back::{Back, may, permit, revert};
 pub use begin::{Apply, Meters, Prepared, apply, matter, prepare};
 pub use finish::recover;
+pub use firmware::images_are_sound;
 pub use users::StandbyPath;
 
 /// The exit codes of the contract.

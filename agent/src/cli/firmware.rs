@@ -44,7 +44,9 @@ fn import(common: &Common, file: &std::path::Path) -> Done {
 /// A regular file of a bounded size: not a pipe that never ends, nor a device.
 fn read(file: &std::path::Path) -> Result<Vec<u8>, Declined> {
     let wrong = |why: String| {
-        Declined::new(Exit::Wrong, "firmware-image", format!("import {}: {why}", file.display()))
+        // A name is whatever somebody chose: no line and no terminal command of its own.
+        let name = file.display().to_string().escape_debug().to_string();
+        Declined::new(Exit::Wrong, "firmware-image", format!("import {name}: {why}"))
     };
     let mut options = std::fs::OpenOptions::new();
     // A pipe without a writer must not hold us.
@@ -79,15 +81,17 @@ fn list(common: &Common) -> Done {
 /// What a firmware stage may choose from on this host.
 pub(super) fn offer(common: &Common, way: WayBack) -> Result<Offer, Declined> {
     let images = stored(common)?;
-    // Without images nothing is flashed, and nobody's signature is asked for. A registry in doubt knows
-    // nobody: then a signed entry is refused.
+    // Without images nothing is flashed, and nobody's signature is asked for.
     let registry = match images.is_empty() {
-        true => Registry::default(),
-        false => registry::load(common).unwrap_or_default(),
+        true => Ok(Registry::default()),
+        false => registry::load(common),
     };
+    let doubt = registry.as_ref().err().map(|declined| declined.why.clone());
+    let registry = registry.unwrap_or_default();
     Ok(Offer {
         images,
         registry,
+        doubt,
         no_way_back: match way {
             WayBack::Needed => false,
             WayBack::Renounced => true,

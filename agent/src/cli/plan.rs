@@ -75,6 +75,9 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     };
     let host = place::machine()?;
     let prepared = runs::prepare(&host, &request)?;
+    if let Ok(disk) = place::reader(common) {
+        runs::images_are_sound(&disk, &prepared.plan)?;
+    }
     let kept = keep(common, &prepared.plan);
     let law = law::read(common);
     let permitted = Permitted::of(common, &host, &law, (&request, &prepared))?;

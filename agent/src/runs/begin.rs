@@ -268,6 +268,7 @@ pub fn apply(desk: &Desk, request: &Apply, mut meters: Meters<'_>) -> Result<Out
     }
     owned_by_another(desk, plan)?;
     firmware::attempts(desk, plan)?;
+    firmware::images_are_sound(desk.store, plan)?;
     for warning in &prepared.facts.warnings {
         (desk.tell)(&Telling::Note(warning.clone()));
     }

@@ -25,6 +25,8 @@ use crate::{
 pub struct Offer {
     /// Whose signatures count.
     pub registry: Registry,
+    /// Why that is not known, where the registry is in doubt: then no firmware is to be trusted.
+    pub doubt: Option<String>,
     /// What lies in `STATE/firmware`.
     pub images: Vec<Image>,
     /// `--no-way-back`: go even where no image of the running version is stored.
@@ -111,11 +113,27 @@ fn refused(rule: &str, why: String) -> Declined {
     Declined::new(Exit::Refused, rule, why)
 }
 
-/// An entry that carries a signature counts only where somebody whom this host knows made it.
+/// An entry that carries a signature counts only where somebody whom this host knows made it. Where the
+/// site signs its firmware, one without counts for nothing: whoever can write to a catalog can leave a
+/// signature out.
 fn signed(target: &Target, offer: &Offer, at: Timestamp) -> Result<(), Declined> {
-    let Some(signature) = &target.image.signature else { return Ok(()) };
+    if let Some(doubt) = &offer.doubt {
+        let why = format!("{}: whose signature counts is not known: {doubt}", target.version);
+        return Err(refused("firmware-signature", why));
+    }
     let (people, revoked) = (&offer.registry.people, &offer.registry.revoked);
     let (namespace, message) = (SIGNATURE_NAMESPACE, target.signed_message.as_slice());
+    let Some(signature) = &target.image.signature else {
+        let signer = people.signers().iter().find(|signer| signer.is_named_for(namespace));
+        return signer.map_or(Ok(()), |signer| {
+            let why = format!(
+                "{}: its catalog entry ({}) is not signed, and this site signs its firmware \
+                 (allowed_signers names {} for {namespace})",
+                target.version, target.origin, signer.who
+            );
+            Err(refused("firmware-signature", why))
+        });
+    };
     sshsig::verify(people, revoked, namespace, message, signature.as_bytes(), at)
         .map(|_| ())
         .map_err(|why| refused("firmware-signature", format!("{}: {why}", target.version)))

@@ -3,11 +3,12 @@
 use super::{Apply, Declined, Desk, Exit, choose};
 use crate::{
     fault::{Kind, Result},
-    firmware::{device, restart},
+    firmware::{device, images, restart},
     host::{Host, Nic},
     inventory::{NicFacts, subject},
     log::{History, RunRecord},
     plan::{Plan, firmware::FirmwareAction},
+    store::Store,
 };
 
 /// Firmware stages begun for one device and version within a day; more is a loop.
@@ -102,6 +103,24 @@ pub(super) fn attempts(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
             tried.join(", ")
         );
         return Err(Declined::new(Exit::Refused, "firmware-attempts", why));
+    }
+    Ok(())
+}
+
+/// Refuses a plan whose images are not, byte for byte, what they are called: the new one, and the way
+/// back. They are looked at again as they are flashed; this is before anything is begun.
+pub fn images_are_sound(store: &dyn Store, plan: &Plan) -> Result<(), Declined> {
+    let Some(action) = action(plan) else { return Ok(()) };
+    for image in [Some(&action.image), action.way_back.as_ref()].into_iter().flatten() {
+        images::load(store, image).map_err(|fault| {
+            let exit = match fault.kind {
+                Kind::Gone | Kind::Malformed | Kind::Invalid => Exit::Refused,
+                Kind::Unsupported | Kind::Busy | Kind::Denied | Kind::Drift | Kind::Io => {
+                    Exit::Failed
+                }
+            };
+            Declined::new(exit, "firmware-image", fault.to_string())
+        })?;
     }
     Ok(())
 }

@@ -96,6 +96,11 @@ impl People {
 }
 
 impl Signer {
+    /// Whether its line names this namespace, rather than leaving open for what the key may sign.
+    pub fn is_named_for(&self, namespace: &str) -> bool {
+        self.namespaces.as_ref().is_some_and(|names| names.iter().any(|name| name == namespace))
+    }
+
     /// Whether this key may sign in this namespace at this time.
     ///
     /// # Errors

@@ -100,11 +100,19 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fault(act(), &error)),
     };
+    let over = || {
+        let cause = format!("it is longer than {bytes_max} bytes");
+        Err(Fault::new(Kind::Malformed, act(), cause))
+    };
+    // Asked before it is read: a sparse file of any size costs nothing to make.
+    if file.metadata().is_ok_and(|metadata| metadata.len() > bytes_max) {
+        return over();
+    }
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| fault(act(), &error))?;
+    // It may have grown meanwhile.
     if bytes.len() as u64 > bytes_max {
-        let cause = format!("it is longer than {bytes_max} bytes");
-        return Err(Fault::new(Kind::Malformed, act(), cause));
+        return over();
     }
     Ok(Some(bytes))
 }

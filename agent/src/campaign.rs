@@ -36,6 +36,7 @@ use crate::{
     runs::{
         self, Declined, Desk, Exit,
         permission::{self, Matter},
+        standing,
     },
     verdict::{Call, Case},
 };
@@ -191,7 +192,7 @@ fn permitted(desk: &Desk, terms: &Terms, order: &Order) -> Result<(), Declined> 
         Declined::new(Exit::Failed, "nic", why)
     })?;
     let matter = Matter {
-        action: Action::CampaignOutsideTrading,
+        actions: vec![Action::CampaignOutsideTrading],
         overrides: BTreeSet::new(),
         on: &terms.run.id,
         nic: &nic,
@@ -200,6 +201,7 @@ fn permitted(desk: &Desk, terms: &Terms, order: &Order) -> Result<(), Declined> 
         refusals: &[],
         overridden: BTreeSet::new(),
         standby: Standby::Unknown,
+        catalog: standing::look(desk.host, desk.law, &nic),
         break_glass: None,
         plan: None,
     };

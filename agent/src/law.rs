@@ -9,6 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
+use firmware_catalog::Catalog;
 use policy::{
     Phase,
     calendar::{Calendars, SHIPPED},
@@ -65,6 +66,7 @@ pub struct Law {
     calendars: BTreeMap<String, Text>,
     /// Whose signatures count.
     pub registry: Registry,
+    catalog: Option<Catalog>,
     asker: Asker,
     loaded: OnceLock<Loaded>,
 }
@@ -95,13 +97,25 @@ impl Law {
         registry: Registry,
         asker: Asker,
     ) -> Law {
-        Law { texts, good, calendars, registry, asker, loaded: OnceLock::new() }
+        let (catalog, loaded) = (Some(Catalog::shipped()), OnceLock::new());
+        Law { texts, good, calendars, registry, catalog, asker, loaded }
     }
 
     /// The shipped policies, no venue, nobody known but root.
     pub fn shipped(uid: u32) -> Law {
         let asker = Asker { uid, login: None };
         Law::new(Ok(Texts::default()), None, BTreeMap::new(), Registry::default(), asker)
+    }
+
+    /// The same under this firmware catalog. `None`: the site's does not load, and nothing is known of any
+    /// firmware.
+    pub fn under(self, catalog: Option<Catalog>) -> Law {
+        Law { catalog, ..self }
+    }
+
+    /// The shipped firmware catalog with the site's over it, where that loads.
+    pub fn catalog(&self) -> Option<&Catalog> {
+        self.catalog.as_ref()
     }
 
     /// The law in force; worked out the first time.

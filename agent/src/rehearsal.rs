@@ -178,7 +178,8 @@ impl Stage {
             hazards: Terms { catalog: self.shelf.catalog.clone(), overrides: Overrides::All },
             firmware: self.shelf.offer.clone(),
         };
-        at_desk(sim, store, tell, |desk| {
+        let catalog = self.shelf.catalog.clone();
+        at_desk(sim, store, (tell, catalog), |desk| {
             match runs::apply(desk, &request, Meters::alone(&mut meter))? {
                 Outcome::Ran(record) => Ok(Some(*record)),
                 Outcome::AlreadyRight(_) => Ok(None),
@@ -201,7 +202,7 @@ fn recover(
     store: &SimStore,
     tell: &dyn Fn(&Telling),
 ) -> Result<Option<RunRecord>, Declined> {
-    at_desk(sim, store, tell, |desk| {
+    at_desk(sim, store, (tell, Catalog::shipped()), |desk| {
         runs::recover(desk)?;
         Ok(desk.history()?.runs.last().cloned())
     })
@@ -210,12 +211,12 @@ fn recover(
 fn at_desk<T>(
     sim: &Arc<Sim>,
     store: &SimStore,
-    tell: &dyn Fn(&Telling),
+    (tell, catalog): (&dyn Fn(&Telling), Catalog),
     act: impl FnOnce(&Desk) -> Result<T, Declined>,
 ) -> Result<T, Declined> {
     let epoch = store.epoch()?;
     let host: &dyn Host = &**sim;
-    let law = Law::shipped(0);
+    let law = Law::shipped(0).under(Some(catalog));
     act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell })
 }
 

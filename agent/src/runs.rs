@@ -10,6 +10,7 @@ mod finish;
 mod firmware;
 pub mod hazards;
 pub mod permission;
+pub mod standing;
 mod undo;
 mod users;
 
@@ -32,7 +33,7 @@ use crate::{
 pub use back::{Back, may, permit, revert};
 pub use begin::{Apply, Meters, Prepared, apply, matter, prepare};
 pub use finish::recover;
-pub use firmware::images_are_sound;
+pub use firmware::{actions, images_are_sound};
 pub use users::StandbyPath;
 
 /// The exit codes of the contract.

@@ -141,6 +141,7 @@ impl Vocabulary {
         let requester = facts.requester.as_ref().map(|name| value(&self.operator, name));
         pairs.extend(requester.map(|name| ("requester", name)));
         pairs.extend(facts.hosts_today.map(|n| ("hosts_today", long(u64::from(n)))));
+        pairs.extend(facts.runs_today.map(|n| ("runs_today", long(u64::from(n)))));
         pairs.extend(facts.boundary_s.map(|seconds| ("boundary_s", long(seconds))));
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

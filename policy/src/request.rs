@@ -273,8 +273,12 @@ pub struct Facts {
     /// For `approve`: whose plan it is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub requester: Option<String>,
+    /// How many hosts the fleet has changed today, where it says so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hosts_today: Option<u32>,
+    /// How many runs were committed on this host since midnight, UTC; `None` where its log was not read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub runs_today: Option<u32>,
     pub clock: Clock,
     /// Seconds until the next boundary of a phase at any venue; `None` where no venue is configured, or
     /// no calendar knows it.
@@ -303,6 +307,7 @@ impl Facts {
             approvals: BTreeMap::new(),
             requester: None,
             hosts_today: None,
+            runs_today: None,
             clock: Clock { synchronised: false, error_us: u64::MAX },
             boundary_s: None,
             run_s: 0,

@@ -106,6 +106,7 @@ impl Random {
             approvals,
             requester: self.chance().then(|| "asker".to_owned()),
             hosts_today: self.chance().then_some(12),
+            runs_today: self.chance().then_some(3),
             clock: Clock { synchronised: !self.chance(), error_us: self.one(&numbers) },
             boundary_s: (!self.chance()).then(|| self.one(&numbers)),
             run_s: self.one(&numbers),

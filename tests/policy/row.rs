@@ -48,8 +48,8 @@ pub(crate) struct Row {
     frozen: bool,
     #[serde(default = "golden")]
     catalog: Catalog,
-    #[serde(default)]
-    hosts: u32,
+    #[serde(default = "no_hosts")]
+    hosts: Option<u32>,
     #[serde(default)]
     requester: Option<String>,
     expect: Expected,
@@ -99,6 +99,10 @@ fn an_hour() -> Option<u64> {
 
 fn a_minute() -> u64 {
     60
+}
+
+fn no_hosts() -> Option<u32> {
+    Some(0)
 }
 
 fn golden() -> Catalog {
@@ -159,7 +163,8 @@ impl Row {
             overridden: BTreeSet::new(),
             approvals: signers.into_iter().map(|name| (name.clone(), consent(&name))).collect(),
             requester: self.requester.clone(),
-            hosts_today: Some(self.hosts),
+            hosts_today: self.hosts,
+            runs_today: Some(0),
             clock,
             boundary_s: self.left,
             run_s: self.run,

@@ -233,7 +233,7 @@ pub(super) fn at_desk<T>(
     disk: &Disk,
     act: impl FnOnce(&Desk) -> Result<T, Declined>,
 ) -> Result<T, Declined> {
-    site::adopt(common);
+    let catalog = site::adopt(common);
     let abort = place::abort_file(common, std::process::id());
     // What another process of this pid was asked is not for us.
     let _ = std::fs::remove_file(&abort);
@@ -247,7 +247,7 @@ pub(super) fn at_desk<T>(
         }
         place::tell(telling);
     };
-    let law = law::read(common);
+    let law = law::read(common).under(catalog);
     let desk = Desk {
         host,
         store: disk,

@@ -13,12 +13,18 @@ use policy::{
 };
 use serde_json::json;
 
-use super::{Common, Done, apply::duration, law, out, place};
+use super::{Common, Done, apply::duration, law, out, place, site};
 use crate::{
     host::Host,
+    inventory,
     law::{Law, Loaded, Texts, in_force},
+    plan::Plan,
     run::length,
-    runs::{Declined, Exit},
+    runs::{
+        self, Declined, Exit,
+        permission::{self, Verdicts},
+        standing,
+    },
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -46,9 +52,10 @@ left out is taken from this host and from the plan."
 )]
 pub(super) struct AskArgs {
     /// apply, revert, revert-in-flight, flash, reset, campaign-outside-trading, override-hazard,
-    /// allow-management, no-way-back, break-glass, approve, freeze, thaw, plan, inventory.
-    #[arg(default_value = "apply", value_parser = action)]
-    pub action: Action,
+    /// allow-management, no-way-back, break-glass, approve, freeze, thaw, plan, inventory. When left out:
+    /// everything that a run of --plan does (apply, and flash and reset where it does those), or apply.
+    #[arg(value_parser = action)]
+    pub action: Option<Action>,
     /// A stored plan, by its digest: what it does and how long it takes.
     #[arg(long, value_name = "DIGEST")]
     pub plan: Option<String>,
@@ -77,6 +84,13 @@ pub(super) struct AskArgs {
     /// A hazard on record that is not overridden.
     #[arg(long, value_name = "ID")]
     pub hazard: Vec<String>,
+    /// The firmware catalog's verdict: golden, good, drifted, blocked, unknown. That of the plan's NIC, or of
+    /// the version that the plan flashes, when left out.
+    #[arg(long, value_name = "VERDICT", value_parser = verdict)]
+    pub catalog: Option<Catalog>,
+    /// So many hosts that the fleet says it has changed today.
+    #[arg(long, value_name = "N")]
+    pub hosts_today: Option<u32>,
     /// Acting alone, for this reason.
     #[arg(long, value_name = "WHY")]
     pub break_glass: Option<String>,
@@ -118,6 +132,13 @@ fn action(text: &str) -> Result<Action, String> {
 fn phase_word(text: &str) -> Result<Phase, String> {
     let words = || Phase::ALL.map(Phase::word).join(", ");
     Phase::of(text).ok_or_else(|| format!("one of {}", words()))
+}
+
+fn verdict(text: &str) -> Result<Catalog, String> {
+    let known =
+        [Catalog::Golden, Catalog::Good, Catalog::Drifted, Catalog::Blocked, Catalog::Unknown];
+    let found = known.into_iter().find(|known| known.word() == text);
+    found.ok_or_else(|| format!("one of {}", known.map(Catalog::word).join(", ")))
 }
 
 fn felt(text: &str) -> Result<Disruption, String> {
@@ -278,25 +299,40 @@ fn explain(common: &Common, args: &AskArgs, at: Option<jiff::Timestamp>) -> Done
         let why = "no policies are in force: the site's files do not load, and none loaded before";
         return Err(Declined::new(Exit::Refused, "policy-set", why));
     };
-    let request = request(common, &host, &law, args, at)?;
-    let decision = decide(&request, set);
+    let requests = requests(common, &host, &law, args, at)?;
+    let decide = |request| {
+        let decision = decide(&request, set);
+        (request, decision)
+    };
+    let decided: Vec<(Request, Decision)> = requests.into_iter().map(decide).collect();
     let at = at.map_or_else(|| now(&host), Ok)?;
+    // The first that is refused decides; where none is, what was asked first.
+    let refused = decided.iter().find(|(_, decision)| !decision.allowed);
+    let Some((request, decision)) = refused.or(decided.first()) else { return Ok(Exit::Done) };
     match common.json {
-        true => out::json(&document(&request, &decision, set, at)),
-        false => print(&request, &decision, set, at),
+        true => {
+            let mut document = document(request, decision, set, at);
+            if decided.len() > 1 {
+                let all: Vec<&Decision> = decided.iter().map(|(_, decision)| decision).collect();
+                document["decisions"] = json!(all);
+            }
+            out::json(&document);
+        }
+        false => decided.iter().for_each(|(request, decision)| print(request, decision, set, at)),
     }
     Ok(if decision.allowed { Exit::Done } else { Exit::Refused })
 }
 
 /// What is asked, from the arguments, a stored plan and this host.
-fn request(
+fn requests(
     common: &Common,
     host: &dyn Host,
     law: &Law,
     args: &AskArgs,
     at: Option<jiff::Timestamp>,
-) -> Result<Request, Declined> {
+) -> Result<Vec<Request>, Declined> {
     let loaded = law.loaded();
+    let (mut actions, mut catalog) = (vec![Action::Apply], Verdicts::UNKNOWN);
     let mut facts = circumstances(common, host, loaded, at)?;
     let mut subject = Subject { host: host.bearings().host, ..Subject::default() };
     if let Some(digest) = &args.plan {
@@ -306,6 +342,8 @@ fn request(
         subject.nic = plan.nic.to_string();
         subject.name.clone_from(&plan.nic_name);
         subject.driver.clone_from(&plan.driver);
+        actions = runs::actions(&plan);
+        catalog = verdicts(common, host, &plan);
     }
     facts.disruption = args.felt.unwrap_or(facts.disruption);
     facts.run_s = args.run.map_or(facts.run_s, |run| run.as_secs() + 1);
@@ -328,8 +366,25 @@ fn request(
     facts.holders.extend(args.holder.iter().cloned());
     facts.hazards.extend(args.hazard.iter().cloned());
     facts.break_glass.clone_from(&args.break_glass);
+    facts.hosts_today = args.hosts_today;
     let principal = principal(&loaded.config, loaded, args.principal.as_deref())?;
-    Ok(Request { principal, action: args.action, subject, facts })
+    let actions = args.action.map_or(actions, |action| vec![action]);
+    let request = |action| {
+        let mut facts = facts.clone();
+        facts.catalog = args.catalog.unwrap_or(catalog.about(action));
+        Request { principal: principal.clone(), action, subject: subject.clone(), facts }
+    };
+    Ok(actions.into_iter().map(request).collect())
+}
+
+/// The catalog's word on the NIC of a plan, where it is here; a site's catalog that does not load says nothing.
+fn verdicts(common: &Common, host: &dyn Host, plan: &Plan) -> Verdicts {
+    let inventory = inventory::take(host, Some(&plan.nic_name)).ok();
+    let nic = inventory.as_ref().and_then(|inventory| inventory.nic(&plan.nic_name));
+    match (site::adopt(common), nic) {
+        (Some(catalog), Some(nic)) => standing::verdicts(&catalog, nic, plan),
+        (_, _) => Verdicts::UNKNOWN,
+    }
 }
 
 /// What this host knows of the time: phases, boundary, clock, freeze.
@@ -345,7 +400,9 @@ fn circumstances(
     let utc_ns = utc_ns
         .map_err(|_| Declined::new(Exit::Wrong, "usage", "--at: outside what a clock can show"))?;
     (facts.venues, facts.boundary_s) = loaded.phases(utc_ns);
-    facts.catalog = Catalog::Unknown;
+    if let Ok(disk) = place::reader(common) {
+        facts.runs_today = Some(permission::runs_today(&disk, utc_ns)?);
+    }
     facts.clock = match at {
         Some(_) => Clock { synchronised: true, error_us: 0 },
         None => crate::law::clock(host),

@@ -36,10 +36,15 @@ pub(super) fn catalog(common: &Common) -> Result<Catalog, Declined> {
 }
 
 /// Lets the site's catalog govern what is read. With an error in it the shipped one does, and that is
-/// said: looking, and putting back what an earlier run changed, must not wait for its mending.
-pub(super) fn adopt(common: &Common) {
-    if let Err(declined) = catalog(common) {
-        out::remark(&format!("note      reads go by the shipped catalog alone: {declined}"));
+/// said: looking, and putting back what an earlier run changed, must not wait for its mending. Policies are
+/// then told that nothing is known of any firmware.
+pub(super) fn adopt(common: &Common) -> Option<Catalog> {
+    match catalog(common) {
+        Ok(catalog) => Some(catalog),
+        Err(declined) => {
+            out::remark(&format!("note      reads go by the shipped catalog alone: {declined}"));
+            None
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use playbooks::playbook::Probation;
 
 use super::{
-    Common, Done, after, apply::duration, law, out, place, runs::RunView, signals::Wishes,
+    Common, Done, after, apply::duration, law, out, place, runs::RunView, signals::Wishes, site,
 };
 use crate::{
     engine::{Telling, hands},
@@ -162,7 +162,7 @@ fn at_desk(
 ) -> Result<(), Declined> {
     let (stop, tell) = (|| None, |telling: &Telling| place::tell(telling));
     let (epoch, uid) = (disk.epoch()?, nix::unistd::getuid().as_raw());
-    let law = law::read(common);
+    let law = law::read(common).under(site::adopt(common));
     let desk = Desk { host, store: disk, epoch, uid, law: &law, stop: &stop, tell: &tell };
     place::opened(&desk, disk)?;
     act(&desk)

@@ -97,6 +97,12 @@ impl RunRecord {
         self.firmware.as_ref().is_some_and(|firmware| !firmware.returned)
     }
 
+    /// Whether it was committed then or later, whatever became of it since.
+    pub fn committed_since(&self, utc_ns: i64) -> bool {
+        let committed = |entry: &&Entry| matches!(entry.fact, Fact::Committed { .. });
+        self.entries.iter().filter(committed).any(|entry| entry.at.utc_ns >= utc_ns)
+    }
+
     /// The settings that this run left at another value than it found.
     pub fn changed(&self) -> impl Iterator<Item = &Name> {
         let original = |name: &Name| self.originals.iter().find(|kept| kept.name == *name);

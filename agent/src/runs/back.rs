@@ -12,8 +12,8 @@ use policy::{
 
 use super::{
     Declined, Desk, Exit, begin, finish, firmware,
-    permission::{self, Matter},
-    plan_of,
+    permission::{self, Matter, Verdicts},
+    plan_of, standing,
 };
 use crate::{
     fault::Result,
@@ -112,6 +112,7 @@ struct Way {
     disruption: Disruption,
     length: Duration,
     refusals: Vec<Refusal>,
+    catalog: Verdicts,
 }
 
 impl Way {
@@ -121,13 +122,15 @@ impl Way {
             Ok(plan) => (felt(&plan), length::revert(&plan)),
             Err(_) => (Disruption::NicReset, UNREADABLE),
         };
+        let catalog = found.as_ref().map(|nic| standing::look(desk.host, desk.law, nic));
+        let catalog = catalog.unwrap_or(Verdicts::UNKNOWN);
         // A NIC that is gone has nobody whom it could cut off.
         let refusals = match &found {
             Some(nic) => guarded(desk.host, nic, disruption, back)?,
             None => Vec::new(),
         };
         let nic = found.unwrap_or_else(|| finish::absent(run));
-        Ok(Way { nic, disruption, length, refusals })
+        Ok(Way { nic, disruption, length, refusals, catalog })
     }
 
     fn matter<'a>(&'a self, run: &'a RunRecord, back: &Back) -> Matter<'a> {
@@ -139,7 +142,7 @@ impl Way {
             overrides.insert(Action::OverrideHazard);
         }
         Matter {
-            action: Action::Revert,
+            actions: vec![Action::Revert],
             overrides,
             on: &run.plan,
             nic: &self.nic,
@@ -148,6 +151,7 @@ impl Way {
             refusals: &self.refusals,
             overridden: back.overridden.iter().cloned().collect(),
             standby: Standby::Unknown,
+            catalog: self.catalog,
             break_glass: None,
             // The approvals of the run were for the run: a way back in trading waits, or is asked for anew.
             plan: None,

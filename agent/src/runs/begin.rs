@@ -20,7 +20,7 @@ use super::{
     control, finish, firmware,
     hazards::{self, Forbidden},
     permission::{self, Matter},
-    undo,
+    standing, undo,
     users::{self, Gate, StandbyPath},
 };
 use crate::{
@@ -313,8 +313,13 @@ pub fn matter<'a>(request: &'a Apply, prepared: &'a Prepared, digest: &'a str) -
         overrides.insert(Action::OverrideHazard);
     }
     let hazards = prepared.overridden.iter().map(|hazard| hazard.issue.clone());
+    if request.firmware.no_way_back
+        && firmware::action(plan).is_some_and(|action| action.way_back.is_none())
+    {
+        overrides.insert(Action::NoWayBack);
+    }
     Matter {
-        action: Action::Apply,
+        actions: firmware::actions(plan),
         overrides,
         on: digest,
         nic: &prepared.facts.nic,
@@ -323,6 +328,7 @@ pub fn matter<'a>(request: &'a Apply, prepared: &'a Prepared, digest: &'a str) -
         refusals: &prepared.refusals,
         overridden: hazards.chain(request.overridden.iter().cloned()).collect(),
         standby: Standby::Unknown,
+        catalog: standing::verdicts(&request.hazards.catalog, &prepared.subject, plan),
         break_glass: request.break_glass.as_deref(),
         plan: Some((digest, &plan.host)),
     }

@@ -1,5 +1,8 @@
 //! A firmware stage as part of a request: what it comes to here, and whether it may be tried again.
 
+use playbooks::vocabulary::Disruption;
+use policy::request::Action;
+
 use super::{Apply, Declined, Desk, Exit, choose};
 use crate::{
     fault::{Kind, Result},
@@ -70,6 +73,19 @@ pub(super) fn touched(host: &dyn Host, nic: &Nic, plan: &Plan) -> Result<Vec<Nic
 /// The firmware stage of a plan.
 pub(super) fn action(plan: &Plan) -> Option<&FirmwareAction> {
     plan.stages.iter().find_map(|stage| stage.firmware.as_ref())
+}
+
+/// What a run of this plan does, as policies name it. A site's rules about `apply` bind a run that flashes, too.
+pub fn actions(plan: &Plan) -> Vec<Action> {
+    let mut actions = vec![Action::Apply];
+    if action(plan).is_some() {
+        actions.push(Action::Flash);
+    }
+    // By a restart into what was flashed, or by a setting that takes effect on a reload.
+    if plan.disruption == Disruption::NicReset {
+        actions.push(Action::Reset);
+    }
+    actions
 }
 
 /// Refuses where another run has the device, or where this has been tried too often.

@@ -20,7 +20,7 @@ use crate::{
     fault::Result,
     host::{Host, Nic},
     law::{self, Law, Loaded},
-    log::{Fact, office},
+    log::{Fact, History, office},
     plan::HostId,
     store::Store,
 };
@@ -29,12 +29,14 @@ use crate::{
 const NO_POLICIES: &str = "policy-set";
 /// Names of holders and hazards that go into a request; a host with more is refused all the same.
 const NAMED_MAX: usize = 64;
+const DAY_NS: i64 = 86_400 * 1_000_000_000;
 
 /// What a run would do, as far as policies ask.
 #[derive(Debug, Clone)]
 pub struct Matter<'a> {
-    pub action: Action,
-    /// What has to be allowed beside it.
+    /// What the request is called, then what else it does; each has to be allowed.
+    pub actions: Vec<Action>,
+    /// Refusals that the request overrides; each has to be allowed, too.
     pub overrides: BTreeSet<Action>,
     /// The plan's digest, or the run.
     pub on: &'a str,
@@ -49,9 +51,45 @@ pub struct Matter<'a> {
     pub overridden: BTreeSet<String>,
     /// Another path for the traffic, as it was just probed.
     pub standby: Standby,
+    pub catalog: Verdicts,
     pub break_glass: Option<&'a str>,
     /// The plan that people may have approved, and the host it is for.
     pub plan: Option<(&'a str, &'a HostId)>,
+}
+
+/// What the firmware catalog says, as far as policies ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Of the firmware that runs.
+    pub running: Catalog,
+    /// Of the one that would be flashed.
+    pub flashed: Catalog,
+}
+
+impl Verdicts {
+    /// Where nobody has looked.
+    pub const UNKNOWN: Verdicts = Verdicts { running: Catalog::Unknown, flashed: Catalog::Unknown };
+
+    /// The one that an action is about.
+    pub fn about(self, action: Action) -> Catalog {
+        match action {
+            Action::Flash => self.flashed,
+            Action::Inventory
+            | Action::Plan
+            | Action::Apply
+            | Action::Revert
+            | Action::RevertInFlight
+            | Action::Reset
+            | Action::CampaignOutsideTrading
+            | Action::OverrideHazard
+            | Action::AllowManagement
+            | Action::NoWayBack
+            | Action::BreakGlass
+            | Action::Approve
+            | Action::Freeze
+            | Action::Thaw => self.running,
+        }
+    }
 }
 
 /// Decides under the writer's lock and says so in the log. On, or back with every policy that refuses and
@@ -173,7 +211,7 @@ pub fn brake(host: &dyn Host, law: &Loaded, action: Action) -> Result<(), Declin
     }
 }
 
-/// One decision for the action, and one for each override.
+/// One decision for each action, and one for each override.
 fn decisions(
     host: &dyn Host,
     set: &PolicySet,
@@ -187,9 +225,10 @@ fn decisions(
         name: matter.nic.name.clone(),
         driver: matter.nic.driver.clone(),
     };
-    let each = std::iter::once(matter.action).chain(matter.overrides.iter().copied());
+    let each = matter.actions.iter().chain(&matter.overrides).copied();
     each.map(|action| {
-        let (principal, facts) = (principal.clone(), facts.clone());
+        let (principal, mut facts) = (principal.clone(), facts.clone());
+        facts.catalog = matter.catalog.about(action);
         let request = Request { principal, action, subject: subject.clone(), facts };
         let decision = decide(&request, set);
         (request, decision)
@@ -230,6 +269,7 @@ fn facts(
     let mut facts = facts_without(host, law, matter);
     let consent = |name: &String| (name.clone(), Consent { roles: law.config.roles_of(name) });
     facts.approvals = tally.counted.keys().map(consent).collect();
+    facts.runs_today = Some(runs_today(store, host.now().utc_ns)?);
     let frozen = store.get("frozen")?;
     facts.frozen = frozen.map(|why| String::from_utf8_lossy(&why).trim().to_owned());
     Ok(facts)
@@ -247,18 +287,28 @@ fn facts_without(host: &dyn Host, law: &Loaded, matter: &Matter) -> Facts {
         disruption: matter.disruption,
         holders: named(&["in-use", "kernel-bypass"]),
         standby: matter.standby,
-        catalog: Catalog::Unknown,
+        catalog: matter.catalog.running,
         hazards: named(&["hazard"]),
         overridden: matter.overridden.iter().take(NAMED_MAX).cloned().collect(),
         approvals: BTreeMap::new(),
         requester: None,
+        // Other hosts are the fleet's to count.
         hosts_today: None,
+        runs_today: None,
         clock: law::clock(host),
         boundary_s,
         run_s: matter.length.as_secs() + 1,
         frozen: None,
         break_glass: matter.break_glass.map(str::to_owned),
     }
+}
+
+/// Runs that were committed here on the day of `now`, UTC, until then or later.
+pub fn runs_today(store: &dyn Store, now_utc_ns: i64) -> Result<u32> {
+    let midnight = now_utc_ns - now_utc_ns.rem_euclid(DAY_NS);
+    let history = History::fold(&store.entries()?)?;
+    let committed = history.runs.iter().filter(|run| run.committed_since(midnight));
+    Ok(u32::try_from(committed.count()).unwrap_or(u32::MAX))
 }
 
 fn requested(law: &Loaded, matter: &Matter) -> office::Request {
@@ -271,8 +321,12 @@ fn requested(law: &Loaded, matter: &Matter) -> office::Request {
     let mut overrides: Vec<String> =
         matter.overrides.iter().map(|action| action.word().to_owned()).collect();
     overrides.extend(matter.overridden.iter().take(NAMED_MAX).cloned());
+    let words: Vec<&str> = matter.actions.iter().map(|action| action.word()).collect();
+    if words.len() > 1 {
+        details.insert("actions".to_owned(), json!(words));
+    }
     office::Request {
-        action: matter.action.word().to_owned(),
+        action: words.first().copied().unwrap_or_default().to_owned(),
         on: matter.on.to_owned(),
         overrides,
         details,

@@ -90,6 +90,26 @@ fn a_sites_catalog_tells_blocked_firmware_from_golden() {
     case("nicsim-catalog");
 }
 
+#[test]
+fn a_devlink_parameter_is_set_and_put_back_and_health_is_told() {
+    case("nicsim-devlink");
+}
+
+#[test]
+fn every_fault_of_firmware_ends_as_told() {
+    case("nicsim-faults");
+}
+
+#[test]
+fn a_killed_or_stopped_firmware_stage_ends_as_told() {
+    case("nicsim-crashes");
+}
+
+#[test]
+fn a_power_off_in_a_firmware_stage_is_recovered() {
+    case("nicsim-power-off");
+}
+
 /// A case without a test here would run by hand only, and nobody would know.
 #[test]
 fn every_case_has_a_test() {

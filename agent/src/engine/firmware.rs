@@ -52,7 +52,7 @@ impl Engine<'_> {
                 Ok(Answer::Done)
             }
             Order::Flash(which) => self.flash(run, action, *which),
-            Order::Look => Ok(Answer::Seen(device::look(self.host, action)?)),
+            Order::Look => self.look(run, action),
             Order::Drain => Ok(self.drain(action)),
             Order::Activate(which) => self.activate(run, action, *which),
             Order::Await => self.await_ports(run, action),
@@ -63,6 +63,16 @@ impl Engine<'_> {
                 Ok(Answer::Done)
             }
         }
+    }
+
+    /// On the way back it counts, too, whether the ports are still the interfaces that were kept: a card
+    /// that was pulled and came back has lost what a restart would have taken.
+    fn look(&self, run: &Run, action: &FirmwareAction) -> Result<Answer> {
+        let mut seen = device::look(self.host, action)?;
+        if let Some((_, kept)) = self.kept.as_ref().filter(|_| run.is_returning()) {
+            seen.renewed = kept.is_older_than(&device::found(self.host, action)?);
+        }
+        Ok(Answer::Seen(seen))
     }
 
     /// Before anything is written, and again before the restart: the device is the one of the plan and as
@@ -151,9 +161,13 @@ impl Engine<'_> {
     /// still busy has done nothing to it.
     fn while_busy<T>(&self, run: &Run, mut act: impl FnMut() -> Result<T>) -> Result<T> {
         let mut pause = LOOK;
-        for _ in 1..BUSY_TRIES {
+        for tried in 1..BUSY_TRIES {
             match act() {
                 Err(fault) if fault.kind == Kind::Busy && (self.stop)().is_none() => {
+                    if tried == 1 {
+                        let words = format!("{fault}; it is asked again for a minute");
+                        (self.tell)(&Telling::Note(words));
+                    }
                     self.host.wait(pause);
                 }
                 done => return done,
@@ -188,7 +202,8 @@ impl Engine<'_> {
         let port = self.port(run, action)?;
         let what = format!("{} restarts into {}", action.device.handle, action.version_of(which));
         (self.tell)(&Telling::Flashing { what });
-        if let Some(bench) = &mut self.bench {
+        // A restart that failed goes on being an outage until another one has mended it.
+        if let Some(bench) = self.bench.as_mut().filter(|bench| bench.pinger.is_none()) {
             bench.pinger = bench.meter.pinger();
         }
         let performed =
@@ -246,6 +261,14 @@ impl Engine<'_> {
             if restored.left.is_empty() {
                 break;
             }
+        }
+        if !restored.left.is_empty() {
+            return Ok(Answer::Restored(restored));
+        }
+        // From now on these are the interfaces.
+        let ports = device::found(self.host, action)?;
+        if let Some((_, kept)) = &mut self.kept {
+            kept.stand_on(&ports);
         }
         if let Some(bench) = &mut self.bench
             && let Some(pinger) = bench.pinger.take()

@@ -57,7 +57,7 @@ pub fn of(host: &dyn Host, nic: &Nic) -> Result<Device> {
     };
     let seen = match &version_name {
         Some(name) => seen_of(&known, name),
-        None => Seen { running: drvinfo(host, &nic.name)?, stored: None },
+        None => Seen { running: drvinfo(host, &nic.name)?, ..Seen::default() },
     };
     if seen.running.is_none() {
         return unsupported("its driver tells no firmware version".to_owned());
@@ -72,7 +72,7 @@ pub fn look(host: &dyn Host, action: &FirmwareAction) -> Result<Seen> {
     let Some(name) = &action.version_name else {
         let port = found(host, action)?.into_iter().next();
         let port = port.ok_or_else(|| gone(action, "none of its ports is there"))?;
-        return Ok(Seen { running: drvinfo(host, &port.name)?, stored: None });
+        return Ok(Seen { running: drvinfo(host, &port.name)?, ..Seen::default() });
     };
     let known = recognise(host, action)?;
     Ok(seen_of(&known, name))
@@ -125,7 +125,7 @@ pub fn ports_now(host: &dyn Host, action: &FirmwareAction) -> Result<Vec<Nic>> {
 
 fn seen_of(known: &devlink::Device, name: &str) -> Seen {
     let of = |versions: &std::collections::BTreeMap<String, String>| versions.get(name).cloned();
-    Seen { running: of(&known.running), stored: of(&known.stored) }
+    Seen { running: of(&known.running), stored: of(&known.stored), renewed: false }
 }
 
 /// The firmware version as `ethtool -i` prints it.

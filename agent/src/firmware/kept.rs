@@ -35,6 +35,9 @@ pub struct Kept {
 pub struct KeptPort {
     pub id: NicId,
     pub name: String,
+    /// The interface that it was then; another one has nothing of it. 0: not known.
+    #[serde(default)]
+    pub ifindex: u32,
     pub settings: Vec<(Name, Value)>,
 }
 
@@ -71,6 +74,7 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Kept> {
     let port = |(nic, settings): (&Nic, BTreeMap<Name, Value>)| KeptPort {
         id: nic.id.clone(),
         name: nic.name.clone(),
+        ifindex: nic.ifindex,
         settings: settings.into_iter().collect(),
     };
     let surroundings = surroundings::take(host, ports)?;
@@ -97,6 +101,23 @@ fn is_lost(name: &Name) -> bool {
 }
 
 impl Kept {
+    /// Whether one of these ports is another interface than the one that was kept.
+    pub fn is_older_than(&self, ports: &[Nic]) -> bool {
+        let renewed = |kept: &KeptPort| {
+            ports.iter().any(|nic| nic.id == kept.id && nic.ifindex != kept.ifindex)
+        };
+        self.ports.iter().any(renewed)
+    }
+
+    /// These interfaces have what was kept now.
+    pub fn stand_on(&mut self, ports: &[Nic]) {
+        for kept in &mut self.ports {
+            if let Some(nic) = ports.iter().find(|nic| nic.id == kept.id) {
+                kept.ifindex = nic.ifindex;
+            }
+        }
+    }
+
     pub fn encode(&self) -> Result<Vec<u8>> {
         let act = "keep what a restart takes";
         serde_json::to_vec(self).map_err(|e| Fault::new(Kind::Malformed, act, e.to_string()))

@@ -139,14 +139,22 @@ pub fn stepped(
             record.losing = None;
             record.activated = Some(running.clone());
             record.performed.clone_from(performed);
-            record.outage.clone_from(outage);
+            record.outage = longer(record.outage.take(), outage.clone());
             record.lost.clone_from(lost);
         }
         FirmwareStep::Returned { running: _, stored: _, outage, lost } => {
             record.losing = None;
             record.returned = true;
-            record.outage = outage.clone().or(record.outage.take());
+            record.outage = longer(record.outage.take(), outage.clone());
             record.lost.extend(lost.iter().cloned());
         }
+    }
+}
+
+/// A run that restarts the device twice is told by its longer outage.
+fn longer(one: Option<Outage>, other: Option<Outage>) -> Option<Outage> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if one.ms > other.ms { one } else { other }),
+        (one, other) => one.or(other),
     }
 }

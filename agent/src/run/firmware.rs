@@ -67,6 +67,8 @@ pub struct Seen {
     pub running: Option<String>,
     /// `None` where the driver does not tell.
     pub stored: Option<String>,
+    /// On the way back: a port is another interface than the one that was kept.
+    pub renewed: bool,
 }
 
 /// What became of the ports after a restart.

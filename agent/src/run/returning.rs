@@ -195,6 +195,9 @@ impl Run {
     }
 
     fn compare_firmware(&mut self, mut way: Restoring, seen: Seen) -> Action {
+        if let Some(held) = self.held.as_mut().filter(|_| seen.renewed) {
+            held.losing = true;
+        }
         let Some(held) = self.held.clone() else { return self.read_targets(way) };
         let from = held.action.from.as_str();
         way.firmware.seen = seen.clone();

@@ -4,17 +4,17 @@
 mkfw=$REPO/tests/lab/nicsim/mkfw
 bad=14.32.1010 golden=14.31.1014
 
-# nicsim [PARAMETER=VALUE…]: loads the driver and sets `pci` and `handle` of the NIC under test, `nic`, `peer`;
-# then as topology does.
+# nicsim [PARAMETER=VALUE…]: loads the driver and sets `pci` and `handle` of the NIC under test, `peer_pci`, `nic`,
+# `peer`; then as topology does.
 nicsim() {
     local devices
     modprobe nicsim "$@"
     mapfile -t devices < <(cd /sys/bus/pci/drivers/nicsim && printf '%s\n' 0000:* | sort)
     ((${#devices[@]} == 2)) || fail "not two devices: ${devices[*]}"
-    pci=${devices[0]} handle=pci/${devices[0]}
-    nic=$(netdev_of "$pci") peer=$(netdev_of "${devices[1]}")
+    pci=${devices[0]} handle=pci/${devices[0]} peer_pci=${devices[1]}
+    nic=$(netdev_of "$pci") peer=$(netdev_of "$peer_pci")
     ip link set lo up
-    ip netns add peer
+    [[ -e /run/netns/peer ]] || ip netns add peer
     in_peer ip link set lo up
     ip link set "$peer" netns peer
     in_peer ip addr add "$peer_ip/24" dev "$peer"
@@ -22,12 +22,21 @@ nicsim() {
     addressed
 }
 
-# netdev_of PCI-ADDRESS: of the device's first port; empty where it has none.
+# netdev_of PCI-ADDRESS [PORT]: of the device's first port, or that one; empty where it has none.
 netdev_of() {
     local dir
     for dir in /sys/bus/pci/devices/"$1"/net/*; do
-        [[ ! -e $dir || $(< "$dir/dev_port") != 0 ]] || basename "$dir"
+        [[ ! -e $dir || $(< "$dir/dev_port") != "${2:-0}" ]] || basename "$dir"
     done
+}
+
+# written: how often the device was flashed and activated, by devlink; what was refused is not counted.
+written() { devlink health diagnose "$handle" reporter rx | grep -oE '(flashes|activations): [0-9]+' | tr '\n' ' '; }
+
+# no_complaint: of the kernel.
+no_complaint() {
+    if dmesg | grep -E 'WARNING|BUG:|Oops|leaked'; then fail "the kernel complained"; fi
+    echo "ok: the kernel has no complaint"
 }
 
 # addressed: gives the NIC under test its address (again) and waits until packets cross.
@@ -108,13 +117,20 @@ as_golden() {
     configured
 }
 
-# configured: the netdev is there by its name, with its address, its settings and its link.
+# configured: each port is there by its name, with its address, its settings and its link. `sibling` is the
+# device's second port, where it has one.
 configured() {
-    [[ $(netdev_of "$pci") == "$nic" ]] || { echo "the netdev is '$(netdev_of "$pci")', not '$nic'"; return 1; }
-    [[ $(ip -o -4 addr show dev "$nic") == *" $here_ip/24 "* ]] || { echo "the address is gone"; return 1; }
-    witness > "$OUT/witness.now"
-    diff "$OUT/witness.before" "$OUT/witness.now" || { echo "settings differ"; return 1; }
-    ping -q -c 3 -i 0.2 -W 2 "$peer_ip" > /dev/null || { echo "nothing crosses"; return 1; }
+    as_it_was "$nic" 0 "$here_ip" "$peer_ip" "$OUT/witness.before" || return 1
+    [[ -z ${sibling:-} ]] || as_it_was "$sibling" 1 "$sibling_ip" "$sibling_peer_ip" "$OUT/witness.sibling"
+}
+
+# as_it_was NETDEV PORT ADDRESS PEER WITNESS
+as_it_was() {
+    [[ $(netdev_of "$pci" "$2") == "$1" ]] || { echo "the netdev is '$(netdev_of "$pci" "$2")', not '$1'"; return 1; }
+    [[ $(ip -o -4 addr show dev "$1") == *" $3/24 "* ]] || { echo "the address of $1 is gone"; return 1; }
+    nic=$1 witness > "$OUT/witness.now"
+    diff "$5" "$OUT/witness.now" || { echo "settings of $1 differ"; return 1; }
+    ping -q -c 3 -i 0.2 -W 2 "$4" > /dev/null || { echo "nothing crosses $1"; return 1; }
 }
 
 # true_end CODE STATE: an exit code and a state, held against what devlink and ethtool say. Prints why it lies.
@@ -134,7 +150,16 @@ row() {
     lie=$(true_end "$2" "$3") || { sed 's/^/    /' "$OUT"/run.{json,err} | tail -n 60; fail "$1: a lie: $lie"; }
     printf 'end: %-44s exit %s  %-10s running %-11s stored %-11s %s\n' \
         "$1" "$2" "$3" "$(running)" "$(stored)" "$(sed -nE 's/^(revert|stuck) +//p' "$OUT/run.err" | tail -n 1 | cut -c 1-110)"
-    [[ $2 == "$4" ]] || fail "$1: exit $2, expected $4"
+    [[ $2 == "$4" ]] || { sed 's/^/    /' "$OUT"/run.{json,err} | tail -n 60; fail "$1: exit $2, expected $4"; }
+}
+
+# recovered WHAT: `nicmend recover`, and its line of the table.
+recovered() {
+    local code=0
+    "$nicmend" recover > "$OUT/recover.log" 2> "$OUT/run.err" || code=$?
+    sed 's/^/    /' "$OUT/recover.log" "$OUT/run.err" | grep -v 'Flashing '
+    ((code == 0)) || fail "$1: recover: exit $code"
+    row "$1" 3 "$("$nicmend" runs last --json | grep -oE '"state": ?"[a-z]+"' | sed -n 1p | grep -oE '[a-z]+"$' | tr -d '"')" 3
 }
 
 # again: the device as at the beginning, whatever a run has left, and a state directory that knows of none.

@@ -11,6 +11,7 @@ static int info_get(struct devlink *devlink, struct devlink_info_req *req, struc
 	struct nicsim *nic = devlink_priv(devlink);
 	const struct nicsim_firmware *running = &nic->running, *stored = &nic->stored;
 	char serial[32], security[2][12];
+	int err;
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
 	devlink_info_driver_name_put(req, KBUILD_MODNAME);
@@ -19,12 +20,15 @@ static int info_get(struct devlink *devlink, struct devlink_info_req *req, struc
 	snprintf(serial, sizeof(serial), "NS%02x%02x", nic->pdev->bus->number, nic->pdev->devfn);
 	snprintf(security[0], sizeof(security[0]), "%u", running->security);
 	snprintf(security[1], sizeof(security[1]), "%u", stored->security);
-	return devlink_info_serial_number_put(req, serial) ?:
-	       devlink_info_version_fixed_put(req, DEVLINK_INFO_VERSION_GENERIC_BOARD_ID, NICSIM_BOARD) ?:
-	       devlink_info_version_fixed_put(req, DEVLINK_INFO_VERSION_GENERIC_FW_PSID, NICSIM_BOARD) ?:
-	       devlink_info_version_running_put(req, "fw.version", running->version) ?:
-	       devlink_info_version_running_put(req, DEVLINK_INFO_VERSION_GENERIC_FW, running->version) ?:
-	       devlink_info_version_running_put(req, "fw.srev", security[0]) ?:
+	err = devlink_info_serial_number_put(req, serial) ?:
+	      devlink_info_version_fixed_put(req, DEVLINK_INFO_VERSION_GENERIC_BOARD_ID, NICSIM_BOARD) ?:
+	      devlink_info_version_fixed_put(req, DEVLINK_INFO_VERSION_GENERIC_FW_PSID, NICSIM_BOARD);
+	/* Of firmware that does not run there is nothing to say. */
+	if (!err && !nic->dead)
+		err = devlink_info_version_running_put(req, "fw.version", running->version) ?:
+		      devlink_info_version_running_put(req, DEVLINK_INFO_VERSION_GENERIC_FW, running->version) ?:
+		      devlink_info_version_running_put(req, "fw.srev", security[0]);
+	return err ?:
 	       devlink_info_version_stored_put(req, "fw.version", stored->version) ?:
 	       devlink_info_version_stored_put(req, DEVLINK_INFO_VERSION_GENERIC_FW, stored->version) ?:
 	       devlink_info_version_stored_put(req, "fw.srev", security[1]);
@@ -65,6 +69,10 @@ static int reload_up(struct devlink *devlink, enum devlink_reload_action action,
 		err = nicsim_activate(nic, extack);
 		if (err)
 			return err;
+	}
+	if (nic->dead) {
+		NL_SET_ERR_MSG_MOD(extack, "no firmware answers");
+		return -EIO;
 	}
 	return nicsim_up(nic, nicsim_name);
 }

@@ -187,10 +187,12 @@ int nicsim_activate(struct nicsim *nic, struct netlink_ext_ack *extack)
 {
 	if (nicsim_strikes(nic, &nicsim_activate_dead)) {
 		nic->activations_failed++;
+		nic->dead = true;
 		NL_SET_ERR_MSG_MOD(extack, "firmware did not come up: initialization timed out");
 		return -ETIMEDOUT;
 	}
 	nic->activations++;
+	nic->dead = false;
 	if (nicsim_strikes(nic, &nicsim_activate_old))
 		return 0;
 	nic->running = nic->stored;

@@ -90,6 +90,7 @@ struct nicsim {
 	struct nicsim_firmware running, stored;	/* written under the devlink lock */
 	bool rx_pool, rx_pool_stored;		/* devlink parameter: runtime, permanent */
 	bool up;				/* the netdevs are registered */
+	bool dead;				/* an activation failed: no firmware runs */
 	bool visible;				/* registered with devlink */
 	u32 flashes, activations, activations_failed;
 	struct devlink_health_reporter *reporter;

@@ -46,6 +46,8 @@ pub struct Engine<'a> {
     pub bench: Option<Bench<'a>>,
     /// What the ports of a device were before it was restarted, by the name of its blob.
     pub kept: Option<(String, Kept)>,
+    /// When a restart began that the ports are not back from, CLOCK_MONOTONIC.
+    pub restarted_ns: Option<u64>,
     /// The file of the image that is placed for the kernel.
     pub placed: Option<String>,
 }

@@ -186,8 +186,14 @@ pub(super) mod lines {
         };
         let mut lines = vec![("firmware", format!("{}: {now}", action.device.handle))];
         lines.extend(firmware.outage.iter().map(|outage| ("outage", words(outage))));
+        lines.extend(firmware.mended_ms.map(|ms| ("ports", mended(action, ms))));
         lines.extend(firmware.lost.iter().map(|lost| ("lost", lost.clone())));
         lines
+    }
+
+    fn mended(action: &FirmwareAction, ms: u64) -> String {
+        let names: Vec<&str> = action.ports.iter().map(|port| port.name.as_str()).collect();
+        format!("{} as before {ms} ms after the restart began", names.join(", "))
     }
 
     fn words(outage: &Outage) -> String {

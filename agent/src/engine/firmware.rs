@@ -200,6 +200,7 @@ impl Engine<'_> {
             device::recognise(self.host, action)?;
         }
         let port = self.port(run, action)?;
+        self.restarted_ns.get_or_insert(self.host.now().mono_ns);
         let what = format!("{} restarts into {}", action.device.handle, action.version_of(which));
         (self.tell)(&Telling::Flashing { what });
         // A restart that failed goes on being an outage until another one has mended it.
@@ -265,6 +266,9 @@ impl Engine<'_> {
         if !restored.left.is_empty() {
             return Ok(Answer::Restored(restored));
         }
+        let since = self.restarted_ns.take();
+        let now_ns = self.host.now().mono_ns;
+        restored.mended_ms = since.map(|began| now_ns.saturating_sub(began) / 1_000_000);
         // From now on these are the interfaces.
         let ports = device::found(self.host, action)?;
         if let Some((_, kept)) = &mut self.kept {

@@ -27,6 +27,9 @@ pub enum FirmwareStep {
         performed: Vec<String>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         outage: Option<Outage>,
+        /// From the restart until every port was as before, read back; milliseconds.
+        #[serde(rename = "mended-ms", skip_serializing_if = "Option::is_none", default)]
+        mended_ms: Option<u64>,
         /// What could not be brought back: sockets whose multicast membership died with the interface.
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         lost: Vec<String>,
@@ -38,6 +41,8 @@ pub enum FirmwareStep {
         stored: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         outage: Option<Outage>,
+        #[serde(rename = "mended-ms", skip_serializing_if = "Option::is_none", default)]
+        mended_ms: Option<u64>,
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         lost: Vec<String>,
     },
@@ -102,6 +107,10 @@ pub struct FirmwareRecord {
     pub performed: Vec<String>,
     pub returned: bool,
     pub outage: Option<Outage>,
+    /// From a restart until every port of the device was as before, the longest: its link, its addresses, its
+    /// settings; milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mended_ms: Option<u64>,
     pub lost: Vec<String>,
     /// When the intent was written, UTC nanoseconds.
     pub began_utc_ns: i64,
@@ -124,6 +133,7 @@ pub fn stepped(
             performed: Vec::new(),
             returned: false,
             outage: None,
+            mended_ms: None,
             lost: Vec::new(),
             began_utc_ns: entry.at.utc_ns,
         });
@@ -135,17 +145,19 @@ pub fn stepped(
             record.kept.clone_from(kept);
             record.losing = Some(entry.at.boot_id.clone());
         }
-        FirmwareStep::Activated { running, performed, outage, lost } => {
+        FirmwareStep::Activated { running, performed, outage, mended_ms, lost } => {
             record.losing = None;
             record.activated = Some(running.clone());
             record.performed.clone_from(performed);
             record.outage = longer(record.outage.take(), outage.clone());
+            record.mended_ms = record.mended_ms.max(*mended_ms);
             record.lost.clone_from(lost);
         }
-        FirmwareStep::Returned { running: _, stored: _, outage, lost } => {
+        FirmwareStep::Returned { running: _, stored: _, outage, mended_ms, lost } => {
             record.losing = None;
             record.returned = true;
             record.outage = longer(record.outage.take(), outage.clone());
+            record.mended_ms = record.mended_ms.max(*mended_ms);
             record.lost.extend(lost.iter().cloned());
         }
     }

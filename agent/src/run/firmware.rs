@@ -79,6 +79,8 @@ pub struct Restored {
     /// What nobody can bring back from outside, in words.
     pub lost: Vec<String>,
     pub outage: Option<Outage>,
+    /// From the restart until all of it was as it was.
+    pub mended_ms: Option<u64>,
     /// The run's own NIC, which may have its name back by now.
     pub nic: Option<Box<Nic>>,
 }
@@ -305,6 +307,7 @@ impl Run {
             running: held.action.to.clone(),
             performed: held.performed.clone(),
             outage: restored.outage,
+            mended_ms: restored.mended_ms,
             lost: restored.lost,
         };
         self.writes.push(Fact::Firmware { stage, step });

@@ -270,6 +270,7 @@ impl Run {
             running: seen.running.unwrap_or_default(),
             stored: seen.stored,
             outage: way.firmware.restored.outage.clone(),
+            mended_ms: way.firmware.restored.mended_ms,
             lost: way.firmware.restored.lost.clone(),
         };
         let facts = vec![Fact::Firmware { stage: held.stage, step }];

@@ -440,6 +440,7 @@ fn drive(
         tell: desk.tell,
         bench: Some(bench),
         kept: None,
+        restarted_ns: None,
         placed: None,
     };
     let mut run = Run::new(plan, facts.nic, Allowance { force: request.force });

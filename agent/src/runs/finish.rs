@@ -5,7 +5,7 @@ use crate::{
     engine::{Engine, gather},
     fault::{Fault, Kind, Result},
     host::Nic,
-    log::{Entry, Fact, RunRecord, after::Campaign, fact::Foreign},
+    log::{Entry, Fact, RunRecord, RunState, after::Campaign, fact::Foreign},
     run::{Event, Run},
     verdict::Call,
 };
@@ -26,7 +26,12 @@ fn finish_all(desk: &Desk) -> Result<(Vec<RunRecord>, Vec<Declined>), Declined> 
     let history = desk.history()?;
     let (mut finished, mut open) = (Vec::new(), Vec::new());
     for run in history.runs.iter().rev().filter(|run| run.unfinished()) {
-        let why = format!("recovered: the process that ran {} ended before the run did", run.id);
+        let why = match run.state {
+            RunState::Stuck => format!("recovered: {} was stuck and is tried again", run.id),
+            RunState::Running | RunState::Committed | RunState::Reverted | RunState::Refused => {
+                format!("recovered: the process that ran {} ended before the run did", run.id)
+            }
+        };
         match put_back(desk, run, &why) {
             Ok(record) => finished.push(record),
             Err(declined) => open.push(declined),
@@ -121,6 +126,7 @@ pub(super) fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<Run
         tell: desk.tell,
         bench: None,
         kept: None,
+        restarted_ns: None,
         placed: None,
     };
     let mut run = Run::returning(record, nic, rebooted, why);

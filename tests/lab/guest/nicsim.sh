@@ -128,7 +128,7 @@ configured() {
 as_it_was() {
     [[ $(netdev_of "$pci" "$2") == "$1" ]] || { echo "the netdev is '$(netdev_of "$pci" "$2")', not '$1'"; return 1; }
     [[ $(ip -o -4 addr show dev "$1") == *" $3/24 "* ]] || { echo "the address of $1 is gone"; return 1; }
-    nic=$1 witness > "$OUT/witness.now"
+    (nic=$1; witness) > "$OUT/witness.now"
     diff "$5" "$OUT/witness.now" || { echo "settings of $1 differ"; return 1; }
     ping -q -c 3 -i 0.2 -W 2 "$4" > /dev/null || { echo "nothing crosses $1"; return 1; }
 }

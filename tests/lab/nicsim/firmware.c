@@ -42,7 +42,7 @@ static void recall(struct nicsim *nic)
 
 	if (!nvram_path(nic, path, sizeof(path)))
 		return;
-	size = kernel_read_file_from_path(path, 0, &text, 255, NULL, READING_UNKNOWN);
+	size = kernel_read_file_from_path(path, 0, &text, 255, NULL, READING_FIRMWARE);
 	if (size < 0)
 		return;
 	/* What was read has no end of its own. */

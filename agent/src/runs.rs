@@ -19,7 +19,7 @@ use playbooks::Playbook;
 use serde::Serialize;
 
 use crate::{
-    engine::{self, Telling},
+    engine::{self, Bench, Engine, Telling},
     fault::{Fault, Result},
     host::Host,
     inventory::{NicFacts, subject},
@@ -102,6 +102,30 @@ impl Desk<'_> {
         // Nobody's name is looked up for putting something back: that waits for no file of the site's.
         let principal = self.law.known().map(|law| law.asker.name().to_owned());
         Who { uid: self.uid, principal }
+    }
+
+    /// What drives this run; without a bench it only goes back.
+    fn engine<'e>(
+        &'e self,
+        run: &RunRecord,
+        stop: &'e dyn Fn() -> Option<String>,
+        bench: Option<Bench<'e>>,
+    ) -> Result<Engine<'e>> {
+        Ok(Engine {
+            host: self.host,
+            store: self.store,
+            id: run.id.clone(),
+            epoch: self.epoch,
+            who: self.who(),
+            seq: self.store.length()?,
+            lost_count: false,
+            stop,
+            tell: self.tell,
+            bench,
+            kept: None,
+            restarted_ns: None,
+            placed: None,
+        })
     }
 
     /// Says facts outside any engine: the beginning of a run, a freeze.

@@ -24,7 +24,7 @@ use super::{
     users::{self, Gate, StandbyPath},
 };
 use crate::{
-    engine::{Bench, Engine, Telling, gather},
+    engine::{Bench, Telling, gather},
     fault::{Kind, Result},
     guard,
     host::{Host, Nic, nic},
@@ -427,22 +427,7 @@ fn drive(
     let gate = &bars;
     let (flows, pinger) = (0, None);
     let bench = Bench { meter, control, gate, verify, flows, case, pinger, baseline, sides };
-    let seq = desk.store.length()?;
-    let mut engine = Engine {
-        host: desk.host,
-        store: desk.store,
-        id: begun.id.clone(),
-        epoch: desk.epoch,
-        who: desk.who(),
-        seq,
-        lost_count: false,
-        stop: desk.stop,
-        tell: desk.tell,
-        bench: Some(bench),
-        kept: None,
-        restarted_ns: None,
-        placed: None,
-    };
+    let mut engine = desk.engine(&begun, desk.stop, Some(bench))?;
     let mut run = Run::new(plan, facts.nic, Allowance { force: request.force });
     let end = engine.drive(&mut run, Event::Begin);
     Ok(Outcome::Ran(Box::new(desk.told(begun, &end))))

@@ -2,7 +2,7 @@
 
 use super::{Declined, Desk, Exit, begin};
 use crate::{
-    engine::{Engine, gather},
+    engine::gather,
     fault::{Fault, Kind, Result},
     host::Nic,
     log::{Entry, Fact, RunRecord, RunState, after::Campaign, fact::Foreign},
@@ -114,21 +114,7 @@ pub(super) fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<Run
     }
     let record = &record;
     let stopless = || None;
-    let mut engine = Engine {
-        host: desk.host,
-        store: desk.store,
-        id: record.id.clone(),
-        epoch: desk.epoch,
-        who: desk.who(),
-        seq: desk.store.length()?,
-        lost_count: false,
-        stop: &stopless,
-        tell: desk.tell,
-        bench: None,
-        kept: None,
-        restarted_ns: None,
-        placed: None,
-    };
+    let mut engine = desk.engine(record, &stopless, None)?;
     let mut run = Run::returning(record, nic, rebooted, why);
     // The machine comes first: the disk may be what failed.
     let fact = Fact::Reverting { why: why.to_owned() };

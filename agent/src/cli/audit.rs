@@ -156,7 +156,9 @@ fn print(report: &Report, trust: &Trust) {
     let (entries, root) = (report.entries, base64::encode(&report.root));
     let checkpoints = report.checkpoints;
     if report.is_whole() {
-        out::line(&format!("whole: {entries} entries, {checkpoints} checkpoints, root {root}"));
+        let entries = out::count(entries, "entry", "entries");
+        let checkpoints = out::count(checkpoints as u64, "checkpoint", "checkpoints");
+        out::line(&format!("whole: {entries}, {checkpoints}, root {root}"));
     } else {
         match report.first_bad() {
             Some(finding) => out::line(&format!("NOT WHOLE: first at {}", said(finding))),

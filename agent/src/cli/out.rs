@@ -48,12 +48,28 @@ pub(super) fn declined(common: &Common, declined: &Declined) {
     // A refusal by policy names its rule itself.
     let rule = if declined.why.contains(&format!("(rule {})", declined.rule)) { "" } else { &rule };
     remark(&format!("{}{rule}: {}", paint("31;1", "error"), declined.why));
+    if declined.exit == Exit::Failed && lacks_rights(&declined.why) {
+        remark(
+            "note      run it as root: it writes settings, and keeps a log that others cannot read",
+        );
+    }
+}
+
+/// Whether somebody other than root was turned away by the kernel, or by the state directory's owner.
+fn lacks_rights(why: &str) -> bool {
+    let words = ["EACCES", "EPERM", "(os error 13)", "(os error 1)", "it belongs to uid 0"];
+    !nix::unistd::geteuid().is_root() && words.iter().any(|word| why.contains(word))
 }
 
 /// Colours a word when stderr is a terminal and colour is wanted (NO_COLOR is honoured).
 pub(super) fn paint(code: &str, word: &str) -> String {
     let wanted = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     if wanted { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
+}
+
+/// `1 entry`, `2 entries`.
+pub(super) fn count(n: u64, one: &str, more: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { more })
 }
 
 /// `1.234 ms`: nanoseconds with the unit that a person reads at once.

@@ -16,6 +16,10 @@ use crate::{
     },
 };
 
+/// What to look at where nobody answers.
+pub(super) const REFLECTOR: &str =
+    "is `nicmend reflect` running there, and is its port open to UDP and TCP?";
+
 /// The real machine, in this process's network namespace.
 pub(super) fn machine() -> Result<Linux, Declined> {
     Linux::new().map_err(Declined::from)

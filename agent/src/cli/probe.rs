@@ -7,11 +7,10 @@ use serde::Serialize;
 
 use super::{Common, Done, out, place, signals::Wishes};
 use crate::{
-    fault::Fault,
+    fault::{Fault, Kind},
+    host::nic,
     measure::{
-        Meter, Sample, Window, WindowSpec,
-        counters::link,
-        evidence,
+        Meter, Sample, Window, WindowSpec, evidence,
         histogram::{self, Bin},
         peer::Peer,
         probe::{Options, Probe},
@@ -33,7 +32,7 @@ pub struct Args {
     /// Probe from this address.
     #[arg(long, value_name = "ADDR")]
     pub source: Option<IpAddr>,
-    /// How packets are sent and received.
+    /// How packets are sent and received: by the kernel's sockets.
     #[arg(long, value_enum, default_value_t = Via::Socket)]
     pub via: Via,
     /// STAMP over UDP, or request and response over TCP.
@@ -72,7 +71,6 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Via {
-    /// The kernel's sockets.
     Socket,
 }
 
@@ -103,7 +101,7 @@ pub fn run(common: &Common, args: &Args) -> Done {
     let stop = || wishes.stop().is_some();
     let host = place::machine()?;
     if let Some(nic) = &args.nic {
-        link::read(&host, nic).map_err(wrong)?;
+        nic::find(&host, nic).map_err(wrong)?;
     }
     let mut options =
         Options::new(Way { nic: args.nic.clone(), source: args.source }, spec.transport);
@@ -112,7 +110,11 @@ pub fn run(common: &Common, args: &Args) -> Done {
         options.stamps = Stamps::BothAndHardware;
     }
     let mut probe = Probe::open(&host, &peer, options)?;
-    probe.settle(Duration::from_secs(5), &stop)?;
+    probe.settle(Duration::from_secs(5), &stop).map_err(|fault| {
+        let silent = fault.kind == Kind::Gone;
+        let hint = if silent { format!("; {}", place::REFLECTOR) } else { String::new() };
+        Declined::new(Exit::Failed, "peer", format!("{fault}{hint}"))
+    })?;
     out::remark(&format!("measure   {:.1} s, Ctrl-C ends it early", args.length.as_secs_f64()));
     let window = probe.window(&spec, &stop)?;
     if let Some(file) = &args.samples {

@@ -135,6 +135,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     } else if history.runs.is_empty() {
         out::line("no runs yet");
     } else {
+        out::line(&format!("{:<22} {:<10} {:<12} {:<32} WHY", "RUN", "STATE", "NIC", "PLAYBOOK"));
         for run in history.runs.iter().rev() {
             out::line(&format!(
                 "{:<22} {:<10} {:<12} {:<32} {}{}",

@@ -16,6 +16,7 @@ use crate::{
         recording::Recording,
         sockets::Way,
     },
+    plan::Plan,
     runs::{self, Apply, Back, Declined, Desk, Exit, Meters, Outcome},
     store::{Store, disk::Disk},
 };
@@ -147,8 +148,16 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         && fell_silent(record)
     {
         out::remark(&format!("peer      {}", whose_fault(&request, &peer, second.as_ref())));
+        out::remark(&format!("peer      {}", place::REFLECTOR));
     }
-    show(common, &outcome)
+    let exit = show(common, &outcome)?;
+    if let Outcome::Ran(record) = &outcome
+        && record.state == RunState::Committed
+        && request.playbook.probation.is_some()
+    {
+        out::remark(&format!("next      `nicmend watch {}` for its probation", record.id));
+    }
+    Ok(exit)
 }
 
 fn second_path(args: &Args) -> Result<Option<Second>, Declined> {
@@ -290,6 +299,7 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
     if let Some(wanted) = &args.plan {
         let (digest, plan) = super::plan::stored(common, wanted)?;
         let nic = plan.nic_name.clone();
+        same_peer(args, &plan)?;
         let peer = args.peer.clone().or(plan.peer.clone());
         let control_peer = args.control_peer.clone().or(plan.control_peer.clone());
         let playbook = plan.playbook;
@@ -331,6 +341,18 @@ fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
         hazards,
         firmware,
     })
+}
+
+/// The peer is part of a plan: another one, or one where the plan has none, makes another plan.
+fn same_peer(args: &Args, plan: &Plan) -> Result<(), Declined> {
+    let why = match (&plan.peer, &args.peer) {
+        (None, _) => "the plan names no peer to measure against: plan again with --peer".to_owned(),
+        (Some(of), Some(given)) if of != given => {
+            format!("the plan is to be measured against {of}: leave --peer out, or plan again")
+        }
+        (Some(_), Some(_) | None) => return Ok(()),
+    };
+    Err(Declined::new(Exit::Wrong, "peer", why))
 }
 
 /// Says what came of it, and which exit code that is.

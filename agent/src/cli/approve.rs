@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// Who signs, by the name in allowed_signers; found by the key unless given.
     #[arg(long = "as", value_name = "NAME", requires = "key")]
     pub name: Option<String>,
-    /// How long the approval holds, at most 7d.
+    /// How long the approval holds, at most 7d; 12h unless given.
     #[arg(long, value_name = "DURATION", value_parser = super::apply::duration, requires = "key")]
     pub expires: Option<Duration>,
     /// The plan in a file (`nicmend plan --json`), where it is not stored here.
@@ -134,7 +134,7 @@ fn sign(
     }
     let approver = match &args.name {
         Some(name) => name.clone(),
-        None => name_of(key, registry).map_err(wrong)?,
+        None => name_of(common, key, registry).map_err(wrong)?,
     };
     let expires = at.as_second().saturating_add(i64::try_from(life.as_secs()).unwrap_or(0));
     let expires = Timestamp::from_second(expires).map_err(|error| wrong(error.to_string()))?;
@@ -166,7 +166,7 @@ fn confirmed() -> bool {
 }
 
 /// Whose key this is, by its public half.
-fn name_of(key: &Path, registry: &Registry) -> Result<String, String> {
+fn name_of(common: &Common, key: &Path, registry: &Registry) -> Result<String, String> {
     const PUBLIC_BYTES_MAX: u64 = 16 * 1024;
     let public = match key.extension().is_some_and(|ending| ending == "pub") {
         true => key.to_owned(),
@@ -183,7 +183,10 @@ fn name_of(key: &Path, registry: &Registry) -> Result<String, String> {
         .map_err(|error| format!("read {}: {error}", public.display()))?;
     match registry.people.by_key(&key) {
         Some(signer) => Ok(signer.who.clone()),
-        None => Err(format!("{} is nobody's in allowed_signers; {named}", key.fingerprint())),
+        None => {
+            let signers = registry::signers(common);
+            Err(format!("{} is nobody's in {}; {named}", key.fingerprint(), signers.display()))
+        }
     }
 }
 

@@ -223,7 +223,7 @@ pub(super) fn in_words(plan: &Plan) {
         if stage.steps.is_empty() && stage.firmware.is_none() {
             out::line("  nothing to write");
         }
-        stage.steps.iter().for_each(print_step);
+        print_steps(&stage.steps);
         if let Some(firmware) = &stage.firmware {
             let lines = super::firmware::lines::planned(firmware);
             lines.iter().for_each(|line| out::line(&format!("  {line}")));
@@ -236,17 +236,18 @@ pub(super) fn in_words(plan: &Plan) {
     section("measured", measured(plan).into_iter());
     if !plan.revert.is_empty() {
         out::line("\nrevert, in this order");
-        plan.revert.iter().for_each(print_step);
+        print_steps(&plan.revert);
     }
 }
 
 fn print(prepared: &Prepared, request: &Apply) {
     let plan = &prepared.plan;
     in_words(plan);
-    section("mind", prepared.facts.warnings.iter().cloned());
+    let warnings = prepared.facts.warnings.iter().cloned();
+    section("mind", warnings.chain(plan.peer.is_none().then(|| PEERLESS.to_owned())));
     section("after the commit", plan.playbook.probation.as_ref().map(watched_on).into_iter());
     section("not in this version", not_yet(plan));
-    section("right already", plan.already.iter().map(|(n, v)| format!("{n} = {v}")));
+    section("right already", plan.already.iter().map(|(n, v)| format!("{n} = {}", value(v))));
     section("not on this NIC", plan.skipped.iter().map(|(n, why)| format!("{n}: {why}")));
     section("cannot affect", plan.cannot_affect.iter().cloned());
     let overridden = prepared.overridden.iter();
@@ -259,6 +260,10 @@ fn print(prepared: &Prepared, request: &Apply) {
     let refusals = prepared.refusals.iter();
     section("would be refused", refusals.map(ToString::to_string));
 }
+
+/// What is measured against is part of what is planned.
+const PEERLESS: &str =
+    "this plan names no peer, so `apply --plan` cannot take it: plan with --peer HOST";
 
 fn section(title: &str, lines: impl Iterator<Item = String>) {
     let lines: Vec<String> = lines.collect();
@@ -297,7 +302,7 @@ fn stands_by(path: &StandbyPath) -> String {
 fn watched_on(probation: &Probation) -> String {
     format!(
         "probation: `nicmend watch RUN` watches it for {} at {} packets a second, and reverts it on \
-         regression (a resident agent will do so by itself)",
+         regression",
         super::after::time(probation.length.as_nanos() as u64),
         probation.rate
     )
@@ -320,8 +325,9 @@ fn measured(plan: &Plan) -> Vec<String> {
     let stages = u32::try_from(writing).unwrap_or(u32::MAX);
     let windows = if verify.interleave { stages.saturating_mul(2) } else { stages };
     let whole = verify.window.saturating_mul(windows.saturating_add(1));
+    let plural = if stages == 1 { "stage" } else { "stages" };
     let mut words = vec![format!(
-        "a baseline and {stages} stages, windows of {}: {} in all, and settling",
+        "a baseline and {stages} {plural}, windows of {}: {} in all, and settling",
         seconds(verify.window),
         seconds(whole)
     )];
@@ -336,7 +342,14 @@ fn measured(plan: &Plan) -> Vec<String> {
     words
 }
 
-fn print_step(step: &Step) {
+/// One line a change, the values below each other.
+fn print_steps(steps: &[Step]) {
+    let names = steps.iter().flat_map(|step| &step.batch).map(|change| change.name.as_str().len());
+    let width = names.max().unwrap_or(0);
+    steps.iter().for_each(|step| print_step(step, width));
+}
+
+fn print_step(step: &Step, width: usize) {
     for change in &step.batch {
         let mut notes = vec![felt(step.disruption).to_owned()];
         match step.takes_effect {
@@ -352,12 +365,18 @@ fn print_step(step: &Step) {
         }
         let name = change.name.as_str();
         out::line(&format!(
-            "  {name:<32} {} -> {}  [{}]",
-            change.from,
-            change.to,
+            "  {name:<width$}  {} -> {}  [{}]",
+            value(&change.from),
+            value(&change.to),
             notes.join(", ")
         ));
     }
+}
+
+/// Nothing is a value too (a list of no CPUs), and is written as a playbook writes it.
+fn value(value: &playbooks::Value) -> String {
+    let text = value.to_string();
+    if text.is_empty() { "\"\"".to_owned() } else { text }
 }
 
 fn felt(disruption: Disruption) -> &'static str {

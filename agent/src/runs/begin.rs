@@ -260,7 +260,9 @@ pub fn apply(desk: &Desk, request: &Apply, mut meters: Meters<'_>) -> Result<Out
     if let Some(approved) = &request.digest
         && *approved != digest
     {
-        let words = format!("stale plan: {approved} was approved, this host now gives {digest}");
+        let words = format!(
+            "stale plan: what {approved} starts from is not so any more; planned anew it is {digest}"
+        );
         return Err(Declined::new(Exit::Refused, "stale-plan", words));
     }
     if plan.is_done() {

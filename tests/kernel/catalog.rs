@@ -44,6 +44,11 @@ fn the_shipped_catalog_is_asked_and_linted() {
         (&serde_json::json!([]), &serde_json::json!(false))
     );
     assert!(lint["hazards"].as_u64() >= Some(44), "{lint}");
+    // Of a folder that is not there, or is no catalog, nothing was found sound.
+    for folder in ["/nonexistent", "/proc/self/fd"] {
+        let lint = exchange.done(&["catalog", "lint", folder]);
+        assert_eq!(code(&lint), 2, "{}", said(&lint));
+    }
     let check = json(&exchange.done(&["catalog", "check", "--nic", NIC, "--json"]));
     assert_eq!(
         (check["nics"][0]["name"].as_str(), check["nics"][0]["status"].as_str()),

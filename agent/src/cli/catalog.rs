@@ -2,9 +2,12 @@
 
 mod show;
 
-use std::{io::Read, path::PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
-use firmware_catalog::{Answer, Catalog, Subject, scheme::Scheme};
+use firmware_catalog::{Answer, Catalog, Subject, catalog::Part, scheme::Scheme};
 
 use super::{Common, Done, out, place, site};
 use crate::{
@@ -20,7 +23,7 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Check the shipped catalog and a site's: every error with its line
     Lint {
-        /// The site's catalog; CONFIG/catalog unless given.
+        /// The site's catalog, a folder with models/, firmware/ or issues/; CONFIG/catalog unless given.
         dir: Option<PathBuf>,
     },
     /// Which known issues there would be with another firmware, kernel or driver
@@ -117,6 +120,9 @@ fn take(nic: Option<&str>, file: Option<&PathBuf>) -> Result<Inventory, Declined
 const INVENTORY_BYTES_MAX: u64 = 64 << 20;
 
 fn lint(common: &Common, dir: Option<PathBuf>) -> Done {
+    if let Some(dir) = &dir {
+        is_catalog(dir)?;
+    }
     let folder = dir.unwrap_or_else(|| site::folder(common));
     let catalog = site::load(&folder)?;
     let (extent, flaws) = catalog.lint();
@@ -150,6 +156,19 @@ fn lint(common: &Common, dir: Option<PathBuf>) -> Done {
         extent.models, extent.versions, extent.issues, extent.hazards
     ));
     Ok(Exit::Done)
+}
+
+/// A folder that was named has to be one: of nothing the shipped catalog alone would be found sound.
+fn is_catalog(dir: &Path) -> Result<(), Declined> {
+    let parts = Part::ALL.map(Part::folder);
+    if parts.iter().any(|part| dir.join(part).is_dir()) {
+        return Ok(());
+    }
+    let why = match dir.is_dir() {
+        true => format!("it has none of the folders {}", parts.join(", ")),
+        false => "no such directory".to_owned(),
+    };
+    Err(Declined::new(Exit::Wrong, "catalog", format!("lint {}: {why}", dir.display())))
 }
 
 fn risk(common: &Common, args: &RiskArgs) -> Done {

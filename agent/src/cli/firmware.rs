@@ -65,7 +65,7 @@ fn read(file: &std::path::Path) -> Result<Vec<u8>, Declined> {
 }
 
 fn list(common: &Common) -> Done {
-    let images = stored(common)?;
+    let images = stored(common).map_err(|error| unlistable(common, &error))?;
     if common.json {
         out::json(&images);
     } else if images.is_empty() {
@@ -80,7 +80,11 @@ fn list(common: &Common) -> Done {
 
 /// What a firmware stage may choose from on this host.
 pub(super) fn offer(common: &Common, way: WayBack) -> Result<Offer, Declined> {
-    let images = stored(common)?;
+    let images = match stored(common) {
+        // Whoever may not read the state directory may still plan a playbook without firmware.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Vec::new(),
+        listed => listed.map_err(|error| unlistable(common, &error))?,
+    };
     // Without images nothing is flashed, and nobody's signature is asked for.
     let registry = match images.is_empty() {
         true => Ok(Registry::default()),
@@ -113,17 +117,12 @@ impl From<bool> for WayBack {
 }
 
 /// The images in the state directory; what is not named like one is none.
-fn stored(common: &Common) -> Result<Vec<Image>, Declined> {
+fn stored(common: &Common) -> std::io::Result<Vec<Image>> {
     let folder = common.state_dir.join(images::FOLDER);
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        // Whoever may not read the state directory may still plan a playbook without firmware.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
-        Err(error) => {
-            let why = format!("list {}: {error}", folder.display());
-            return Err(Declined::new(Exit::Failed, "firmware-image", why));
-        }
+        Err(error) => return Err(error),
     };
     let mut images: Vec<Image> = entries
         .filter_map(|entry| {
@@ -136,6 +135,11 @@ fn stored(common: &Common) -> Result<Vec<Image>, Declined> {
         .collect();
     images.sort_by(|a, b| a.sha256.cmp(&b.sha256));
     Ok(images)
+}
+
+fn unlistable(common: &Common, error: &std::io::Error) -> Declined {
+    let folder = common.state_dir.join(images::FOLDER);
+    Declined::new(Exit::Failed, "firmware-image", format!("list {}: {error}", folder.display()))
 }
 
 pub(super) mod lines {

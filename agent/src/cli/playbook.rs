@@ -16,12 +16,14 @@ pub(super) enum Command {
     },
     /// Check files: every error with its line, and what would mend it
     Lint {
-        #[arg(required = true)]
+        /// Playbook files.
+        #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Run one against the simulated host
+    /// Run one on a simulated host that it applies to: in full, then killed at every step. Touches nothing
     Test {
         /// Name or file.
+        #[arg(value_name = "NAME")]
         file: String,
     },
 }
@@ -115,8 +117,19 @@ fn lint(common: &Common, files: &[PathBuf]) -> Done {
         } else {
             file.clone()
         };
-        let (_, source) = place::source(common, &path.display().to_string())?;
         let name = file.display().to_string();
+        let source = match place::source(common, &path.display().to_string()) {
+            Ok((_, source)) => source,
+            // The others are looked at all the same.
+            Err(declined) => {
+                broken += 1;
+                rows.push(unread(&name, &declined));
+                if !common.json {
+                    out::remark(&format!("error: {}\n", declined.why));
+                }
+                continue;
+            }
+        };
         match playbooks::parse::parse(&source) {
             Ok(playbook) => {
                 rows.push(
@@ -150,8 +163,16 @@ fn lint(common: &Common, files: &[PathBuf]) -> Done {
     match broken {
         0 => Ok(Exit::Done),
         n => {
-            let why = format!("{n} of {} files do not lint", files.len());
+            let verb = if n == 1 { "does" } else { "do" };
+            let why = format!(
+                "{n} of {} {verb} not lint",
+                out::count(files.len() as u64, "file", "files")
+            );
             Err(Declined::new(Exit::Wrong, "playbook", why))
         }
     }
+}
+
+fn unread(file: &str, declined: &Declined) -> serde_json::Value {
+    serde_json::json!({"file": file, "problems": [{"message": declined.why}]})
 }

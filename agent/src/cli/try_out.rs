@@ -33,7 +33,13 @@ pub(super) fn run(common: &Common, wanted: &str) -> Done {
     });
     let ending = words(&told.ending);
     if let Ending::Declined(rule) = &told.ending {
-        let why = format!("the simulated host declined it: {rule}");
+        let nics = &stage.machine.nics;
+        let driver = nics.first().map_or("no", |nic| nic.driver.as_str());
+        let why = format!(
+            "the simulated host declined it: {rule} (it has a {driver} NIC that tells no firmware version, \
+             and Linux {})",
+            stage.machine.kernel
+        );
         return Err(Declined::new(Exit::Wrong, rule, why));
     }
     let (tried, endings, broken) = crash_everywhere(&stage, told.host_calls);

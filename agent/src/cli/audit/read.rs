@@ -16,6 +16,7 @@ use crate::{
         reading::{Filter, Read, read},
         words,
     },
+    log::Fact,
     runs::{Declined, Exit},
 };
 
@@ -51,9 +52,7 @@ pub(in crate::cli) struct ShowArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Kind {
-    /// Each entry as it stands in the log, a line each
     Jsonl,
-    /// OCSF events, a line each
     Ocsf,
     Csv,
 }
@@ -62,6 +61,7 @@ pub(in crate::cli) enum Kind {
 pub(in crate::cli) struct ExportArgs {
     #[command(flatten)]
     pub which: Which,
+    /// `jsonl`: each entry as it stands in the log, a line each; `ocsf`: OCSF events, a line each; `csv`.
     #[arg(long, value_enum, default_value = "jsonl")]
     pub format: Kind,
     /// Where to; standard output when left out.
@@ -137,10 +137,23 @@ fn filter(which: &Which) -> Result<Filter, Declined> {
         run: which.run.clone(),
         nic: which.nic.clone(),
         person,
-        kind: which.kind.clone(),
+        kind: which.kind.as_deref().map(kind).transpose()?,
         from_ns: which.from.as_deref().map(time).transpose()?,
         to_ns: which.to.as_deref().map(time).transpose()?,
     })
+}
+
+/// A kind that the log has: a misspelt one would find nothing, as if nothing had happened.
+fn kind(given: &str) -> Result<String, Declined> {
+    let fact = serde_json::from_value::<Fact>(serde_json::json!({ "kind": given }));
+    match fact.map_err(|error| error.to_string()) {
+        Err(why) if why.starts_with("unknown variant") => {
+            let kinds = why.split_once("expected ").map_or(why.as_str(), |(_, kinds)| kinds);
+            let why = format!("no entry is of kind `{given}`: {kinds}");
+            Err(Declined::new(Exit::Wrong, "kind", why))
+        }
+        Ok(_) | Err(_) => Ok(given.to_owned()),
+    }
 }
 
 /// Exits 1 where the log is not whole, with everything that could be read exported all the same.
@@ -176,7 +189,7 @@ pub(super) fn export(common: &Common, args: &ExportArgs) -> Done {
     });
     written.and_then(|()| output.flush()).map_err(unwritable)?;
     done.map_err(failed)?;
-    out::remark(&format!("exported  {count} entries"));
+    out::remark(&format!("exported  {}", out::count(count, "entry", "entries")));
     if let Some(finding) = report.findings.first() {
         let more = report.findings.len() + report.more - 1;
         let why = format!("the log is not whole: {} and {more} more", super::said(finding));

@@ -67,21 +67,22 @@ pub fn of(fact: &Fact) -> String {
         Fact::Firmware { stage, step } => format!("stage {} {}", stage + 1, step.words()),
         Fact::WriteFailed { stage, why } => format!("stage {}: {why}", stage + 1),
         Fact::Judged { stage, evidence, verdict } => {
-            format!("stage {}: {:?}, {} ({evidence})", stage + 1, verdict.verdict, verdict.why)
+            let call = spelt(&verdict.verdict);
+            format!("stage {}: {call}, {} ({evidence})", stage + 1, verdict.why)
         }
         Fact::ForeignChange { changes } => format!("somebody else: {}", strangers(changes)),
         Fact::PutBack { stage, why } => format!("stage {} is put back: {why}", stage + 1),
         Fact::Reverting { why } => format!("everything is put back: {why}"),
         Fact::Restored { results } => format!("put back {}", backs(results)),
         Fact::Committed { why, provisional, .. } => match provisional {
-            Some(until) => format!("committed, provisionally ({until}): {why}"),
-            None => format!("committed: {why}"),
+            Some(until) => format!("provisionally ({until}): {why}"),
+            None => why.clone(),
         },
-        Fact::Reverted { why, proof, .. } => format!("reverted, {} read back: {why}", proof.len()),
+        Fact::Reverted { why, proof, .. } => format!("{} read back: {why}", proof.len()),
         Fact::Stuck { why, by_hand, left: _ } => {
             format!("STUCK: {why}; by hand: {}", by_hand.join("; "))
         }
-        Fact::Refused { rule, why } => format!("refused by {rule}: {why}"),
+        Fact::Refused { rule, why } => format!("by {rule}: {why}"),
         after @ (Fact::ProbationBegan { .. }
         | Fact::ProbationWatched { .. }
         | Fact::ProbationEnded { .. }
@@ -94,6 +95,12 @@ pub fn of(fact: &Fact) -> String {
         Fact::Frozen { why, uid } => format!("frozen by uid {uid}: {why}"),
         Fact::Thawed { uid } => format!("thawed by uid {uid}"),
     }
+}
+
+/// As the log spells it.
+fn spelt(word: &impl serde::Serialize) -> String {
+    let value = serde_json::to_value(word).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 fn mended(bytes: u64, files: &[String]) -> String {
@@ -117,10 +124,10 @@ fn afterwards(fact: &Fact) -> Option<String> {
         return Some(format!("{} watched, {samples} packets", hours(watched_ns)));
     }
     if let Fact::ProbationEnded { ending, why, .. } = fact {
-        return Some(format!("probation {ending:?}: {why}"));
+        return Some(format!("probation {}: {why}", spelt(ending)));
     }
     if let Fact::Aftermath { finding, why, .. } = fact {
-        return Some(format!("after the revert: {finding:?}, {why}"));
+        return Some(format!("after the revert: {}, {why}", spelt(finding)));
     }
     if let Fact::CampaignBegan { campaign, items, .. } = fact {
         return Some(format!("campaign {campaign} begins: {}", items.join(", ")));
@@ -135,7 +142,7 @@ fn afterwards(fact: &Fact) -> Option<String> {
         return Some(format!("{item}: {why}"));
     }
     if let Fact::CampaignEnded { campaign, call, why } = fact {
-        return Some(format!("campaign {campaign}: {call:?}, {why}"));
+        return Some(format!("campaign {campaign}: {}, {why}", spelt(call)));
     }
     None
 }
@@ -150,8 +157,8 @@ fn asked(request: &Request) -> String {
 
 fn decided(decision: &Decision) -> String {
     let word = if decision.allowed { "allowed" } else { "refused" };
-    let by = decision.policies.join(", ");
-    format!("{} of {} {word} by {by}: {}", decision.action, decision.on, decision.why)
+    // The reason names the policies that decided.
+    format!("{} of {} {word}: {}", decision.action, decision.on, decision.why)
 }
 
 fn in_force(versions: &Versions) -> String {

@@ -13,7 +13,7 @@ use policy::{
 };
 use serde_json::json;
 
-use super::{Common, Done, apply::duration, law, out, place, site};
+use super::{Common, Done, after, apply::duration, law, out, place, site};
 use crate::{
     host::Host,
     inventory,
@@ -467,7 +467,8 @@ fn print(request: &Request, decision: &Decision, set: &PolicySet, at: jiff::Time
         facts.venues.iter().map(|(venue, phase)| format!("{venue} {phase}")).collect();
     let venues =
         if venues.is_empty() { "no venue is configured".to_owned() } else { venues.join(", ") };
-    let left = facts.boundary_s.map_or(String::new(), |s| format!("; next boundary in {s} s"));
+    let left = facts.boundary_s.map_or(String::new(), boundary);
+    let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
     out::line(&format!("phase     {} at {at} ({venues}{left})", facts.phase()));
     out::line(&format!("run       at most {} s", facts.run_s));
     for id in &decision.by {
@@ -479,4 +480,12 @@ fn print(request: &Request, decision: &Decision, set: &PolicySet, at: jiff::Time
     }
     decision.faults.iter().for_each(|fault| out::line(&format!("fault     {fault}")));
     decision.ways.iter().for_each(|way| out::line(&format!("satisfy   {way}")));
+}
+
+/// When the next phase begins. None that is known within 136 years comes as the largest number.
+fn boundary(seconds: u64) -> String {
+    if seconds >= u64::from(u32::MAX) {
+        return String::new();
+    }
+    format!("; next boundary in {}", after::time(seconds * 1_000_000_000))
 }

@@ -52,26 +52,29 @@ struct Cli {
     command: Command,
 }
 
+/// Where help lists what every command takes: below the command's own options.
+const EVERYWHERE: &str = "Options of every command";
+
 /// What every command takes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Common {
     /// Print one JSON document (JSON lines for streams) and nothing else on stdout.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
     /// Where the log, plans, runs and evidence are kept.
     #[arg(long, global = true, value_name = "DIR", env = "NICMEND_STATE_DIR")]
-    #[arg(default_value = "/var/lib/nicmend")]
+    #[arg(default_value = "/var/lib/nicmend", help_heading = EVERYWHERE)]
     pub state_dir: PathBuf,
     /// Where the log's keys are kept; `keys` in the state directory when left out.
-    #[arg(long, global = true, value_name = "DIR", env = "NICMEND_KEYS_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "NICMEND_KEYS_DIR", help_heading = EVERYWHERE)]
     pub keys_dir: Option<PathBuf>,
     /// Where running processes meet.
     #[arg(long, global = true, value_name = "DIR", env = "NICMEND_RUN_DIR")]
-    #[arg(default_value = "/run/nicmend")]
+    #[arg(default_value = "/run/nicmend", help_heading = EVERYWHERE)]
     pub run_dir: PathBuf,
     /// Site playbooks, catalog and policy.
     #[arg(long, global = true, value_name = "DIR", env = "NICMEND_CONFIG_DIR")]
-    #[arg(default_value = "/etc/nicmend")]
+    #[arg(default_value = "/etc/nicmend", help_heading = EVERYWHERE)]
     pub config_dir: PathBuf,
 }
 
@@ -132,7 +135,7 @@ enum Command {
     /// Validate the policies; why a request is allowed or refused, now or then; a venue's trading phase
     #[command(subcommand)]
     Policy(policy::Command),
-    /// No automatic act on this host until thawed
+    /// Nobody changes anything on this host until thawed; a run in flight goes on to its end
     Freeze(freeze::Args),
     /// Lift a freeze
     Thaw,
@@ -144,8 +147,7 @@ enum Command {
     /// A campaign's burden
     #[command(hide = true)]
     Burden(burden::Args),
-    /// Shell completions
-    #[command(hide = true)]
+    /// Print a shell's completions: nicmend completions bash > /etc/bash_completion.d/nicmend
     Completions { shell: clap_complete::Shell },
 }
 
@@ -201,7 +203,10 @@ fn run(cli: &Cli) -> Done {
         Command::DemoPeer(args) => demo::peer(args),
         Command::Burden(args) => burden::run(args),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "nicmend", &mut std::io::stdout());
+            // clap_complete panics where it cannot write; into memory it can.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "nicmend", &mut script);
+            out::line(String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Done)
         }
     }

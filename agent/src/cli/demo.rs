@@ -95,6 +95,8 @@ fn finish(common: &Common, records: &[RunRecord], report: &Path) -> Done {
             super::runs::print(record);
         }
         out::line(&format!("\nreport    {}", report.display()));
+        // Every other command reads what the demo left, too.
+        out::line(&format!("more      nicmend --state-dir {} runs", common.state_dir.display()));
     }
     let as_meant = matches!(
         records,

@@ -1,4 +1,4 @@
-//! `freeze` and `thaw`: no automatic act on this host until thawed.
+//! `freeze` and `thaw`: no change to this host until thawed, but the putting back of a run in flight.
 
 use policy::request::Action;
 

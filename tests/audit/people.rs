@@ -108,6 +108,7 @@ fn exports(desk: &Desk) {
             || !nix::unistd::geteuid().is_root()
     );
     desk.says(2, &["audit", "export", "--from", "yesterday"]);
+    desk.says(2, &["audit", "export", "--kind", "comitted"]);
 }
 
 /// The shipped script, which shares no code with nicmend, checks a proof with only the public key.
@@ -124,8 +125,13 @@ fn proves(desk: &Desk, key: &str) {
         let output = Command::new("python3").args([script, path, key]).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let (exit, said) = checks(key, path);
-    assert_eq!(exit, Some(0), "{said}");
+    // The key itself, or the file that it was copied off the host in.
+    let file = desk.state.0.join("keys/log.pub");
+    for key in [key, file.to_str().unwrap()] {
+        let (exit, said) = checks(key, path);
+        assert_eq!(exit, Some(0), "{key}: {said}");
+    }
+    let (_, said) = checks(key, path);
     assert!(said.contains("looking"), "{said}");
     let good = fs::read_to_string(&proof).unwrap();
     let lines: Vec<&str> = good.lines().collect();

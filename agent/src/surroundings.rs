@@ -10,14 +10,16 @@
 //! [`Surroundings::cannot_restore`] *before* anything is reset, so that it can be refused.
 //!
 //! Not seen from here, and so neither kept nor refused: what only another subsystem knows by index,
-//! namely nftables rules with `iif`/`oif` and hooks on a device, TCX and other BPF links, offloaded
-//! IPsec states, redirections from other interfaces' filters, and interfaces that were moved to another
-//! network namespace while down. `docs/surroundings.md` says so to the operator.
+//! namely nftables rules with `iif`/`oif` and hooks on a device, TCX and other BPF links, and offloaded
+//! IPsec states. Interfaces of other network namespaces are the guard's. `docs/surroundings.md` says so to
+//! the operator.
 
 mod address;
+mod afar;
 mod device;
 mod filter;
 mod function;
+mod group;
 mod join;
 mod links;
 mod membership;
@@ -141,6 +143,7 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
     }
     let devices: Vec<String> = dying.iter().map(|index| links.names.name(*index)).collect();
     let objects = objects(host, &links, &dying, &devices, &mut cannot)?;
+    cannot.extend(afar::homes(host, ports));
     let devices: BTreeSet<String> = devices.into_iter().collect();
     let link_groups = join::link_layer(host, &devices);
     cannot.extend(link_groups.iter().map(|(device, group)| {
@@ -169,6 +172,8 @@ fn objects(
     cannot: &mut Vec<String>,
 ) -> Result<Vec<Object>> {
     let mut objects = membership::vlans(host, links, dying, cannot)?;
+    objects.extend(group::read(host, links, dying, cannot)?);
+    cannot.extend(afar::vlan_options(host, links, dying)?);
     let (addresses, locals) = address::read(host, links, dying)?;
     objects.extend(addresses);
     objects.extend(neighbour::read(host, links, dying)?);
@@ -178,7 +183,9 @@ fn objects(
     objects.extend(route::read(host, links, &hooks, cannot)?);
     objects.extend(route::rules(host, links, devices)?);
     objects.extend(neighbour::forwarding(host, links, dying, cannot)?);
-    objects.extend(tc::read(host, links, dying, cannot)?);
+    let mut redirects = BTreeSet::new();
+    objects.extend(tc::read(host, links, dying, cannot, &mut redirects)?);
+    cannot.extend(afar::redirects(host, links, dying, &redirects)?);
     objects.sort_by(|a, b| a.rank().cmp(&b.rank()).then_with(|| a.key.cmp(&b.key)));
     Ok(objects)
 }

@@ -50,9 +50,12 @@ fn strip(value: &mut Value) {
         Value::Object(map) => {
             map.retain(|key, _| !OF_THE_MOMENT.contains(&key.as_str()));
             map.values_mut().for_each(strip);
-            // Those nexthops of an IPv6 route that survived come before those put back.
-            if let Some(Value::Array(nexthops)) = map.get_mut("nexthops") {
-                nexthops.sort_by_key(Value::to_string);
+            // Those nexthops of an IPv6 route that survived come before those put back; a bridge prints its
+            // groups newest first.
+            for key in ["nexthops", "mdb"] {
+                if let Some(Value::Array(unordered)) = map.get_mut(key) {
+                    unordered.sort_by_key(Value::to_string);
+                }
             }
         }
         Value::Array(list) => list.iter_mut().for_each(strip),
@@ -89,6 +92,9 @@ fn witness(netns: &Netns, devices: &[&str]) -> Vec<String> {
     questions.push(vec!["ip", "-d", "-j", "nexthop", "show"]);
     questions.push(vec!["bridge", "-j", "fdb", "show"]);
     questions.push(vec!["bridge", "-d", "-j", "link", "show"]);
+    questions.push(vec!["bridge", "-j", "vlan", "show"]);
+    questions.push(vec!["bridge", "-d", "-j", "mdb", "show"]);
+    questions.push(vec!["ip", "-j", "token", "show"]);
     let ask = |words: &Vec<&str>| {
         let said = netns.run(words[0], &words[1..]);
         let mut lines = match serde_json::from_str::<Value>(&said) {
@@ -97,7 +103,11 @@ fn witness(netns: &Netns, devices: &[&str]) -> Vec<String> {
                 let list = json.as_array().cloned().unwrap_or_default();
                 list.iter().map(Value::to_string).collect()
             }
-            Err(_) => said.lines().map(str::to_owned).collect::<Vec<_>>(),
+            // The kernel notes in an action that it was asked for (`tc actions list`).
+            Err(_) => {
+                let lines = said.lines().filter(|line| !line.contains("used_hw_stats"));
+                lines.map(str::to_owned).collect::<Vec<_>>()
+            }
         };
         // Tables are printed in the order of their hashes.
         lines.sort();
@@ -190,6 +200,12 @@ const SETUP: &str = "
     ip link set eth2 master br0 up
     bridge link set dev eth2 hairpin on priority 5 learning off isolated on
     bridge fdb add 02:bb:00:00:00:01 dev eth2 master static
+    bridge mdb add dev br0 port eth2 grp 239.9.9.9 permanent
+    bridge mdb add dev br0 port eth2 grp 239.9.9.8 src 10.9.0.8 permanent
+    bridge mdb add dev br0 port eth2 grp ff15::9 permanent
+    bridge mdb add dev br0 port eth2 grp 01:02:03:04:05:06 permanent
+    ip token set ::7 dev eth2
+    ip token set ::42 dev mv0
 ";
 
 struct Scene {
@@ -408,7 +424,10 @@ fn what_cannot_be_put_back_is_told_beforehand() {
          ip maddress add 01:00:5e:7f:00:01 dev eth1
          ip link add vx0 type vxlan id 7 group 239.2.2.2 dev eth1 dstport 4789
          bridge fdb add 02:cc:00:00:00:01 dev eth1 self
-         ip -6 route add 2001:db8:5::/48 dev eth1 expires 600",
+         ip -6 route add 2001:db8:5::/48 dev eth1 expires 600
+         ip link add ifb0 type ifb
+         tc qdisc add dev ifb0 clsact
+         tc filter add dev ifb0 ingress protocol ip prio 1 u32 match u32 0 0 action mirred egress mirror dev eth1",
     );
     let told = words(scene.take().cannot_restore());
     for what in [
@@ -416,6 +435,7 @@ fn what_cannot_be_put_back_is_told_beforehand() {
         "vx0, a vxlan on eth1",
         "02:cc:00:00:00:01 on eth1 self belongs to nothing",
         "2001:db8:5::/48",
+        "another interface's filter sends to eth1",
     ] {
         assert!(told.contains(what), "{what} is not told: {told}");
     }

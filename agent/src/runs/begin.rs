@@ -108,6 +108,7 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     users::standby_nic(host, request)?;
     let users = users::of(host, &facts.nic, &plan);
     let mut refusals = refusals(host, &facts.nic, &plan, request)?;
+    refusals.extend(firmware::refusals(host, &plan)?);
     refusals.extend(users::refusal(&users, &plan, request));
     refusals.extend(control::refusal(host, subject, &plan)?);
     refusals.extend(blind(host, &facts.nic));

@@ -1,7 +1,7 @@
 //! A firmware stage as part of a request: what it comes to here, and whether it may be tried again.
 
 use playbooks::vocabulary::Disruption;
-use policy::request::Action;
+use policy::{Refusal, request::Action};
 
 use super::{Apply, Declined, Desk, Exit, choose};
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     log::{History, RunRecord},
     plan::{Plan, firmware::FirmwareAction},
     store::Store,
+    surroundings,
 };
 
 /// Firmware stages begun for one device and version within a day; more is a loop.
@@ -121,6 +122,18 @@ pub(super) fn attempts(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
         return Err(Declined::new(Exit::Refused, "firmware-attempts", why));
     }
     Ok(())
+}
+
+/// What a restart of the plan's device would take and nobody could put back.
+pub(super) fn refusals(host: &dyn Host, plan: &Plan) -> Result<Vec<Refusal>> {
+    let Some(action) = action(plan) else { return Ok(Vec::new()) };
+    let around = surroundings::take(host, &device::ports_now(host, action)?)?;
+    let refusal = |what: &String| Refusal {
+        rule: "surroundings",
+        why: format!("a restart of {} would take for good: {what}", action.device.handle),
+        satisfy: "take it away first, and make it again afterwards".to_owned(),
+    };
+    Ok(around.cannot_restore().iter().map(refusal).collect())
 }
 
 /// Refuses a plan whose images are not, byte for byte, what they are called: the new one, and the way

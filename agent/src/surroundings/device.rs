@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     links::{
-        IFINFOMSG_BYTES, IFLA_ADDRESS, IFLA_ALT_IFNAME, IFLA_IFNAME, IFLA_INFO_DATA,
-        IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_PROP_LIST, Link,
-        Links,
+        AF_INET6, IFINFOMSG_BYTES, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_ALT_IFNAME, IFLA_IFNAME,
+        IFLA_INET6_TOKEN, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_MASTER,
+        IFLA_MTU, IFLA_PROP_LIST, Link, Links,
     },
     membership::Membership,
     message::{Builder, Bytes, Message, raw, word},
@@ -76,6 +76,9 @@ pub struct Device {
     /// How many want it to take everything in: sockets, masters, people.
     pub promiscuity: u32,
     pub allmulti: u32,
+    /// The interface part of its advertised IPv6 addresses, where somebody gave one (`ip token`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<Bytes>,
     /// Under /proc/sys/net: `ipv4/conf/eth1/arp_ignore`.
     pub sysctls: BTreeMap<String, String>,
 }
@@ -98,6 +101,7 @@ impl Device {
             membership: Membership::of(link, links, cannot),
             promiscuity: link.promiscuity,
             allmulti: link.allmulti,
+            token: link.token(),
             sysctls: BTreeMap::new(),
         }
     }
@@ -137,6 +141,10 @@ impl Device {
         let count = |count: u32| count.to_string();
         add("promiscuity".to_owned(), count(self.promiscuity), count(now.promiscuity));
         add("all-multicast count".to_owned(), count(self.allmulti), count(now.allmulti));
+        let token = |device: &Device| {
+            device.token.as_ref().map_or("none".to_owned(), |token| super::object::ip(&token.0))
+        };
+        add("IPv6 token".to_owned(), token(self), token(now));
         let master = |device: &Device| {
             device.membership.as_ref().map_or("none".to_owned(), |m| m.master.clone())
         };
@@ -240,6 +248,11 @@ pub(super) fn restore(
         }
     }
     hand.faults.extend(super::sysctl::restore(host, &device.sysctls));
+    // After the sysctls: where advertisements are not accepted, a token is refused.
+    if let Some(token) = device.token.as_ref().filter(|token| link.token().as_ref() != Some(*token))
+    {
+        hand.token(token);
+    }
     let up = if hand.up { IFF_UP } else { 0 };
     let changed = ((link.flags & FLAGS_SET & !IFF_UP | up) ^ device.flags) & FLAGS_SET;
     if changed != 0 {
@@ -340,6 +353,15 @@ impl Hand<'_> {
         body.put(kind, &value.0);
         let act = format!("set the {words} of {} to {}", self.name, show(kind, value));
         self.set_or_down(&body, &act);
+    }
+
+    fn token(&mut self, token: &Bytes) {
+        let (mut inet6, mut spec, mut body) = (Writer::new(), Writer::new(), Writer::new());
+        inet6.put(IFLA_INET6_TOKEN, &token.0);
+        spec.nest(AF_INET6, &inet6);
+        body.nest(IFLA_AF_SPEC, &spec);
+        let act = format!("set the IPv6 token of {}", self.name);
+        self.set(&body, &act);
     }
 
     fn flags(&mut self, flags: u32, change: u32, act: &str) -> bool {

@@ -3,6 +3,8 @@
 //! Source: include/uapi/linux/pkt_cls.h and tc_act/*.h, net/sched/{cls_*,act_*}.c. A BPF program in a
 //! filter cannot: the kernel tells its id, and the id dies with its last user.
 
+use std::collections::BTreeSet;
+
 use super::{
     links::Links,
     message::{Builder, dump_if_any, raw, word},
@@ -59,15 +61,31 @@ const BINDINGS_AT: usize = 16;
 /// `struct tc_mirred`: tc_gen, i32 action, u32 index of the interface.
 const MIRRED_LINK_AT: usize = 24;
 
-/// The filters at one place of one interface.
+/// Where filters are.
+pub(super) struct Place<'a> {
+    /// Of the interface.
+    pub(super) index: u32,
+    pub(super) parent: u32,
+    pub(super) qdisc: &'a str,
+}
+
+/// What is learnt of a filter besides its message.
+#[derive(Default)]
+struct Learnt {
+    doubts: Vec<String>,
+    /// Indexes of its mirred actions.
+    redirects: Vec<u32>,
+}
+
+/// The filters at one place of one interface; `redirects` gets the indexes of their mirred actions.
 pub(super) fn read(
     host: &dyn Host,
     links: &Links,
-    index: u32,
-    parent: u32,
-    qdisc: &str,
+    place: &Place<'_>,
     cannot: &mut Vec<String>,
+    redirects: &mut BTreeSet<u32>,
 ) -> Result<Vec<Object>> {
+    let Place { index, parent, qdisc } = *place;
     let mut header = [0; TCMSG_BYTES];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[12..16].copy_from_slice(&parent.to_ne_bytes());
@@ -94,7 +112,7 @@ pub(super) fn read(
              chain {chain}",
             handle(parent)
         );
-        let mut doubts = Vec::new();
+        let mut learnt = Learnt::default();
         let message = {
             let mut builder = Builder::new(&links.names, header);
             builder.header_link(4);
@@ -104,15 +122,16 @@ pub(super) fn read(
                         builder.attribute(raw_kind, attr.payload);
                     }
                     TCA_OPTIONS => match CLASSIFIERS.iter().find(|c| c.kind == kind) {
-                        Some(how) => classifier(&mut builder, how, raw_kind, options, &mut doubts),
-                        None => doubts.push("not known to come back whole".to_owned()),
+                        Some(how) => classifier(&mut builder, how, raw_kind, options, &mut learnt),
+                        None => learnt.doubts.push("not known to come back whole".to_owned()),
                     },
                     _ => {}
                 }
             }
             builder.build(RTM_NEWTFILTER)
         };
-        cannot.extend(doubts.iter().map(|doubt| format!("filter {key}: {doubt}")));
+        cannot.extend(learnt.doubts.iter().map(|doubt| format!("filter {key}: {doubt}")));
+        redirects.extend(learnt.redirects);
         objects.push(Object {
             class: Class::Filter,
             key,
@@ -131,13 +150,13 @@ fn classifier(
     how: &Classifier,
     outer_kind: u16,
     options: &[u8],
-    doubts: &mut Vec<String>,
+    learnt: &mut Learnt,
 ) {
     let outer = builder.open(outer_kind);
     for (kind, attr) in raw(options).filter(|(_, attr)| !how.reports.contains(&attr.kind)) {
         if attr.kind == how.actions {
             let at = builder.open(kind);
-            raw(attr.payload).for_each(|(kind, one)| action(builder, kind, one.payload, doubts));
+            raw(attr.payload).for_each(|(kind, one)| action(builder, kind, one.payload, learnt));
             builder.close(at);
         } else if Some(attr.kind) == how.flags {
             let told = word(attr.payload) & FLAGS_TOLD;
@@ -145,7 +164,7 @@ fn classifier(
                 builder.attribute(kind, &told.to_ne_bytes());
             }
         } else if Some(attr.kind) == how.police {
-            doubts.push("its policer".to_owned());
+            learnt.doubts.push("its policer".to_owned());
         } else if how.kind == "u32" && attr.kind == TCA_U32_MARK {
             let mut mark = attr.payload.to_vec();
             mark.get_mut(U32_MARK_SUCCESS_AT..).into_iter().for_each(|counter| counter.fill(0));
@@ -157,11 +176,11 @@ fn classifier(
     builder.close(outer);
 }
 
-fn action(builder: &mut Builder<'_>, outer_kind: u16, action: &[u8], doubts: &mut Vec<String>) {
+fn action(builder: &mut Builder<'_>, outer_kind: u16, action: &[u8], learnt: &mut Learnt) {
     let attrs = Attrs(action);
     let name = attrs.find(TCA_ACT_KIND).map(|attr| attr.text()).unwrap_or_default();
     if !ACTIONS.contains(&name) {
-        doubts.push(format!("its action {name}"));
+        learnt.doubts.push(format!("its action {name}"));
         return;
     }
     let outer = builder.open(outer_kind);
@@ -174,7 +193,7 @@ fn action(builder: &mut Builder<'_>, outer_kind: u16, action: &[u8], doubts: &mu
                 let at = builder.open(kind);
                 for (kind, attr) in raw(attr.payload).filter(|(_, attr)| attr.kind != TIMES) {
                     match attr.kind {
-                        PARAMETERS => parameters(builder, kind, attr.payload, name, doubts),
+                        PARAMETERS => parameters(builder, kind, attr.payload, name, learnt),
                         _ => {
                             builder.attribute(kind, attr.payload);
                         }
@@ -197,14 +216,14 @@ fn parameters(
     kind: u16,
     payload: &[u8],
     name: &str,
-    doubts: &mut Vec<String>,
+    learnt: &mut Learnt,
 ) {
     if payload.len() < GEN_BYTES {
-        doubts.push(format!("its action {name}, which is too short"));
+        learnt.doubts.push(format!("its action {name}, which is too short"));
         return;
     }
     if word(&payload[BINDINGS_AT..]) > 1 {
-        doubts.push(format!("its action {name}, which other filters share"));
+        learnt.doubts.push(format!("its action {name}, which other filters share"));
     }
     let mut general = [0; GEN_BYTES];
     general[4..12].copy_from_slice(&payload[4..12]);
@@ -212,6 +231,7 @@ fn parameters(
     builder.bytes(&general);
     match name {
         "mirred" if payload.len() >= MIRRED_LINK_AT + 4 => {
+            learnt.redirects.push(word(payload));
             builder.bytes(&payload[GEN_BYTES..MIRRED_LINK_AT]);
             builder.index(word(&payload[MIRRED_LINK_AT..]));
             builder.bytes(&payload[MIRRED_LINK_AT + 4..]);

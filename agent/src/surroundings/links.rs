@@ -20,6 +20,10 @@ pub(super) const IFLA_MTU: u16 = 4;
 pub(super) const IFLA_LINK: u16 = 5;
 pub(super) const IFLA_MASTER: u16 = 10;
 pub(super) const IFLA_LINKINFO: u16 = 18;
+pub(super) const IFLA_AF_SPEC: u16 = 26;
+/// In IFLA_AF_SPEC.
+pub(super) const AF_INET6: u16 = 10;
+pub(super) const IFLA_INET6_TOKEN: u16 = 7;
 pub(super) const IFLA_EXT_MASK: u16 = 29;
 const IFLA_PROMISCUITY: u16 = 30;
 const IFLA_LINK_NETNSID: u16 = 37;
@@ -90,6 +94,13 @@ impl Link {
     /// What rtnetlink says of it as a kind of its own, or as a member of its master.
     pub(super) fn info(&self, kind: u16) -> Option<&[u8]> {
         Some(self.attrs().find(IFLA_LINKINFO)?.nested().find(kind)?.payload)
+    }
+
+    /// The interface part that somebody gave its advertised IPv6 addresses (`ip token`).
+    pub(super) fn token(&self) -> Option<Bytes> {
+        let token = self.attrs().find(IFLA_AF_SPEC)?.nested().find(AF_INET6)?.nested();
+        let token = token.find(IFLA_INET6_TOKEN)?.payload;
+        token.iter().any(|byte| *byte != 0).then(|| Bytes(token.to_vec()))
     }
 
     fn parse(answer: &[u8]) -> Option<Link> {

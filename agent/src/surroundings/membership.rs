@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     links::{
-        IFINFOMSG_BYTES, IFLA_EXT_MASK, IFLA_INFO_SLAVE_DATA, IFLA_INFO_SLAVE_KIND, Link, Links,
-        RTM_GETLINK,
+        IFINFOMSG_BYTES, IFLA_AF_SPEC, IFLA_EXT_MASK, IFLA_INFO_SLAVE_DATA, IFLA_INFO_SLAVE_KIND,
+        Link, Links, RTM_GETLINK,
     },
     message::{Builder, Bytes, dump_if_any, word},
     object::{Class, Maker, Object},
@@ -26,7 +26,6 @@ use crate::{
 const RTM_DELLINK: u16 = 17;
 const RTM_SETLINK: u16 = 19;
 const AF_BRIDGE: u8 = 7;
-const IFLA_AF_SPEC: u16 = 26;
 const BRIDGE_VLAN_INFO: u16 = 2;
 const BRIDGE_VLAN_TUNNEL_INFO: u16 = 4;
 /// RTEXT_FILTER_BRVLAN: each VLAN by itself.

@@ -11,6 +11,8 @@ use crate::host::Mode;
 pub enum Class {
     /// A VLAN that a bridge passes on this port.
     BridgeVlan,
+    /// A multicast group that a bridge passes on this port.
+    BridgeGroup,
     Address,
     Neighbour,
     Nexthop,
@@ -28,6 +30,7 @@ impl Class {
     pub(super) fn words(self) -> &'static str {
         match self {
             Class::BridgeVlan => "bridge VLAN",
+            Class::BridgeGroup => "bridge group",
             Class::Address => "address",
             Class::Neighbour => "neighbour",
             Class::Nexthop => "nexthop",
@@ -46,7 +49,7 @@ impl Class {
         match self {
             // RTM_SETLINK knows no creation.
             Class::BridgeVlan => Mode::Do,
-            Class::Address | Class::Nexthop | Class::Rule => Mode::Create,
+            Class::BridgeGroup | Class::Address | Class::Nexthop | Class::Rule => Mode::Create,
             Class::Fdb | Class::Qdisc | Class::TrafficClass | Class::Filter => Mode::Create,
             // Over an entry that was merely learned meanwhile, and into a group that lost members.
             Class::Neighbour | Class::NexthopGroup => Mode::Replace,

@@ -100,12 +100,13 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Everything of these interfaces that somebody made.
+/// Everything of these interfaces that somebody made; `redirects` gets the mirred actions of their filters.
 pub(super) fn read(
     host: &dyn Host,
     links: &Links,
     dying: &BTreeSet<u32>,
     cannot: &mut Vec<String>,
+    redirects: &mut BTreeSet<u32>,
 ) -> Result<Vec<Object>> {
     let answers = dump_if_any(host, RTM_GETQDISC, &[0; TCMSG_BYTES], "qdiscs")?;
     let qdiscs = answers.iter().filter_map(|answer| Node::parse(answer));
@@ -133,7 +134,10 @@ pub(super) fn read(
         }
         objects.extend(classes.iter().map(|c| object(links, c, Class::TrafficClass, &above)));
         for (parent, qdisc) in filter_places(&here, &classes) {
-            objects.extend(filter::read(host, links, index, parent, &qdisc, cannot)?);
+            objects.extend({
+                let place = filter::Place { index, parent, qdisc: &qdisc };
+                filter::read(host, links, &place, cannot, redirects)?
+            });
         }
     }
     Ok(objects)

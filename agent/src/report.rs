@@ -10,6 +10,7 @@ mod ccdf;
 mod distribution;
 mod gantt;
 mod head;
+mod line;
 mod metrics;
 mod svg;
 mod tables;
@@ -213,6 +214,7 @@ fn one(run: &Run) -> String {
         out.push_str("<section>\n<h3>Latency, before and after</h3>\n");
         out.push_str(&ccdf::key(&series));
         out.push_str(&ccdf::figure(&series, &run.by));
+        out.push_str(&line::figure(&series));
         out.push_str(&trace::figure(&series, &run.by));
         for (name, why) in missing.take(WINDOWS_MAX) {
             let name = text::words(name, text::NAME_MAX);

@@ -11,7 +11,7 @@ use playbooks::playbook::{Pattern, Transport, Verify};
 
 use crate::{
     engine::evidence::digest,
-    log::{Fact, RunRecord, RunState},
+    log::{Fact, RunRecord, RunState, firmware::FirmwareStep},
     measure::{Window, evidence},
     plan::Plan,
     report::{self, Evidence, Judgement, Measured, Seal, Undo},
@@ -102,20 +102,20 @@ struct Point {
     digest: Option<String>,
 }
 
-/// The baseline and every stage whose settings were meant to be written.
+/// The baseline and every stage whose settings, or whose firmware, were meant to be written.
 fn points(run: &RunRecord, plan: Option<&Plan>) -> Vec<Point> {
     let (name, file) = ("baseline".to_owned(), "baseline".to_owned());
     let mut points = vec![Point { name, file, stage: None, digest: None }];
     for entry in &run.entries {
         if let Fact::Baseline { evidence } = &entry.fact {
             points[0].digest = Some(evidence.clone());
-        } else if let Fact::Intent { stage, .. } = &entry.fact
-            && !points.iter().any(|point| point.stage == Some(*stage))
+        } else if let Some(stage) = begun(&entry.fact)
+            && !points.iter().any(|point| point.stage == Some(stage))
         {
             points.push(Point {
-                name: stage_name(plan, *stage),
+                name: stage_name(plan, stage),
                 file: format!("stage-{}", stage + 1),
-                stage: Some(*stage),
+                stage: Some(stage),
                 digest: None,
             });
         } else if let Fact::Judged { stage, evidence, .. } = &entry.fact
@@ -125,6 +125,17 @@ fn points(run: &RunRecord, plan: Option<&Plan>) -> Vec<Point> {
         }
     }
     points
+}
+
+/// The stage that begins to write here.
+fn begun(fact: &Fact) -> Option<usize> {
+    if let Fact::Intent { stage, .. }
+    | Fact::Firmware { stage, step: FirmwareStep::Intent { .. } } = fact
+    {
+        Some(*stage)
+    } else {
+        None
+    }
 }
 
 fn stage_name(plan: Option<&Plan>, stage: usize) -> String {
@@ -219,6 +230,9 @@ fn about(run: &RunRecord, plan: Option<&Plan>) -> Vec<(String, String)> {
         row("host", plan.host.name.clone());
         row("machine id", plan.host.machine.clone());
         row("kernel", plan.host.kernel.clone());
+    }
+    for (word, text) in run.firmware.iter().flat_map(super::firmware::lines::told) {
+        row(if word == "firmware" { "firmware stage" } else { word }, text);
     }
     row("network namespace", run.netns.to_string());
     row("peer", run.peer.clone().unwrap_or_default());

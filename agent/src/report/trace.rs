@@ -39,7 +39,11 @@ pub(super) fn figure(series: &[Series], by: &Criterions) -> String {
         }
     };
     svg::figure(&says, caption, |frame| {
-        let columns = shown.len().min(frame.pick(3, 2));
+        // Four are two by two: a row of three would leave the last one, mostly the best, alone.
+        let columns = match shown.len() {
+            4 => 2,
+            more => more.min(frame.pick(3, 2)),
+        };
         let rows = shown.len().div_ceil(columns);
         let (height, left, gap) = (frame.pick(210.0, 170.0), frame.pick(86.0, 60.0), 14.0);
         let room = frame.width() - left - frame.pick(52.0, 12.0) - gap * (columns - 1) as f64;

@@ -310,6 +310,9 @@ pub(super) fn call(decided: &[Decided]) -> (Call, String) {
     let held = decided.iter().filter(|d| d.guardrail.is_some()).count();
     let why = match missed {
         Some(missed) => format!("guardrails held, objective not met: {}", sentence(missed)),
+        None if decided.iter().any(|d| d.objective.is_some()) => {
+            format!("objective met, every guardrail held ({held})")
+        }
         None => format!("every guardrail held ({held})"),
     };
     (Call::Keep, why)

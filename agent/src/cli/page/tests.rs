@@ -182,6 +182,43 @@ fn a_committed_run_with_all_its_evidence() {
     assert_eq!(page, of(&run, &store).expect("a page"), "the same evidence, the same page");
 }
 
+fn a_firmware_action() -> crate::plan::firmware::FirmwareAction {
+    let image = serde_json::json!({ "sha256": "ad", "bytes": 7 });
+    let port = serde_json::json!({ "id": nic(), "name": "trade0" });
+    let action = serde_json::json!({
+        "device": { "handle": "pci/0000:3b:00.0" },
+        "from": "14.32.1010", "to": "14.31.1014", "image": image,
+        "flash": "devlink", "activate": "nic-reset", "ports": [port],
+        "leases": { "drain-ms": 0, "flash-ms": 1, "activate-ms": 1, "back-ms": 1 },
+    });
+    serde_json::from_value(action).expect("an action")
+}
+
+#[test]
+fn a_stage_of_firmware_alone_has_its_window_and_its_outage() {
+    use crate::log::firmware::{FirmwareStep, Outage};
+    let store = SimStore::new(1);
+    let mut facts = up_to_verdict(&store);
+    let (action, kept) = (Box::new(a_firmware_action()), "ports.json".to_owned());
+    facts[1] = (7, Fact::Firmware { stage: 0, step: FirmwareStep::Intent { action, kept } });
+    let step = FirmwareStep::Activated {
+        running: "14.31.1014".to_owned(),
+        performed: Vec::new(),
+        outage: Some(Outage { ms: 1_035, over: true, how: "pings".to_owned() }),
+        mended_ms: Some(1_882),
+        lost: Vec::new(),
+    };
+    facts[2] = (8, Fact::Firmware { stage: 0, step });
+    let run = record(&a_plan(), facts);
+    let filled = fill(&run, &store);
+    assert_eq!(filled.windows.len(), 2, "the baseline and the stage");
+    assert!(filled.windows[1].window.is_ok());
+    let page = of(&run, &store).expect("a page");
+    for says in ["14.32.1010 -&gt; 14.31.1014", "1035 ms (pings)", "trade0 as before 1882 ms"] {
+        assert!(page.contains(says), "{says}");
+    }
+}
+
 #[test]
 fn the_timeline_follows_log_and_windows() {
     use report::Act;

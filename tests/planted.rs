@@ -203,15 +203,10 @@ fn a_committed_firmware_goes_back_on_request() {
     assert_eq!(firmware.performed, ["driver_reinit", "fw_activate"]);
     assert!(firmware.outage.expect("it was measured").ms >= 1_000);
     assert_eq!(place.running(), ["14.31.1014"; 2], "both ports of the card");
-    let asked = Back {
-        why: "asked for".to_owned(),
-        by: agent::law::Law::shipped(0).loaded().asker.clone(),
-        consent: policy::management::Consent::None,
-        overridden: Vec::new(),
-        session: None,
-    };
-    let reverted =
-        place.at_desk(&|_| (), |desk| runs::revert(desk, "last", &asked)).expect("it goes back");
+    let by = agent::law::Law::shipped(0).loaded().asker.clone();
+    let asked = Back { hazards: Overrides::All, ..Back::plain("asked for", by) };
+    let reverted = place.at_desk(&|_| (), |desk| runs::revert(desk, "last", &asked, None));
+    let reverted = reverted.expect("it goes back");
     assert_eq!(reverted.state, RunState::Reverted, "{}", reverted.why);
     assert!(known(place.sim.machine()) == before, "the machine is not as it was");
 }

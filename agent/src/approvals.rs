@@ -24,6 +24,8 @@ use crate::{
 pub struct Registry {
     pub people: People,
     pub revoked: Revoked,
+    /// `sha256:<hex>` over the texts that both were read from; `None` where there are none.
+    pub digest: Option<String>,
 }
 
 /// An approval that was used up for a run, as the log keeps it.

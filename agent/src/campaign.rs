@@ -206,7 +206,7 @@ fn permitted(desk: &Desk, terms: &Terms, order: &Order) -> Result<(), Declined> 
         plan: None,
     };
     let asker = desk.law.loaded().asker.clone();
-    permission::hold(desk, Some(&terms.run.id), &asker, &matter)
+    permission::hold(desk, Some(&terms.run.id), &asker, &matter).map(drop)
 }
 
 /// Beyond its own length: settling, the last window's end, what its last fault left removed.

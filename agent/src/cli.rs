@@ -24,6 +24,7 @@ mod policy;
 pub mod probe;
 pub mod reflect;
 mod registry;
+mod revert;
 mod runs;
 mod signals;
 mod site;
@@ -116,7 +117,7 @@ enum Command {
     /// Stop a run in flight and put it back
     Abort(abort::Args),
     /// Put back what a committed run changed
-    Revert(apply::RevertArgs),
+    Revert(revert::Args),
     /// Finish what a crash interrupted
     Recover(apply::RecoverArgs),
     /// Watch a committed run for the time of its probation, and revert it on regression
@@ -188,7 +189,7 @@ fn run(cli: &Cli) -> Done {
         Command::Runs(args) => runs::run(common, args),
         Command::Report(args) => runs::report(common, args),
         Command::Abort(args) => abort::run(common, args),
-        Command::Revert(args) => apply::revert(common, args),
+        Command::Revert(args) => revert::run(common, args),
         Command::Recover(args) => apply::recover(common, args),
         Command::Watch(args) => watch::run(common, args),
         Command::Campaign(args) => campaign::run(common, args),

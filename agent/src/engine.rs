@@ -57,8 +57,7 @@ pub struct Bench<'a> {
     pub meter: &'a mut dyn Meter,
     /// Measures the untouched NIC at the same times.
     pub control: Option<&'a mut dyn Meter>,
-    /// Asked right before each step on the way forward: why it may not be made, if so.
-    pub gate: &'a dyn Fn(&Nic, Disruption) -> Option<String>,
+    pub gate: &'a dyn Gate,
     pub verify: Verify,
     pub flows: u16,
     /// Criteria, seed and what else is known beforehand; its windows come as they are measured.
@@ -69,6 +68,19 @@ pub struct Bench<'a> {
     pub baseline: Option<Taken>,
     /// What was measured since the stage was written, baseline and candidate, by name.
     pub sides: [Vec<Named>; 2],
+}
+
+/// Asked on the way forward, right before what traffic feels.
+pub trait Gate {
+    /// Why a step that is felt so may not be made, if so.
+    fn bars(&self, nic: &Nic, disruption: Disruption) -> Option<String>;
+
+    /// Whether the policies still allow the run right before a device restarts: their decisions, for the log,
+    /// and why not, if so.
+    ///
+    /// # Errors
+    /// What they go by cannot be read.
+    fn permits(&self) -> Result<(Vec<Fact>, Option<String>), Fault>;
 }
 
 /// A window, as measured and as stored, with the control's.
@@ -159,7 +171,7 @@ impl Engine<'_> {
     /// Nobody is asked on the way back: reverting stops for nobody.
     fn barred(&self, run: &Run, step: &Step) -> Option<String> {
         let bench = self.bench.as_ref().filter(|_| run.is_forward())?;
-        (bench.gate)(&run.nic, step.disruption)
+        bench.gate.bars(&run.nic, step.disruption)
     }
 
     /// Appends facts as entries of this run.

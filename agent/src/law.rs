@@ -10,6 +10,7 @@ use std::{
 };
 
 use firmware_catalog::Catalog;
+use playbooks::library::LIBRARY;
 use policy::{
     Phase,
     calendar::{Calendars, SHIPPED},
@@ -18,8 +19,9 @@ use policy::{
     set::{Checked, Flaw, PolicySet, Source},
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::{approvals::Registry, fault::Result, host::Host, store::Store};
+use crate::{approvals::Registry, fault::Result, host::Host, log::office::Versions, store::Store};
 
 /// Where the sources that loaded last are kept, below the state directory.
 pub const GOOD: &str = "policy/good.json";
@@ -159,13 +161,46 @@ impl Law {
         if known { Checked::Before } else { Checked::Not }
     }
 
+    /// What is in force: this nicmend, and the digests of what it goes by.
+    pub fn versions(&self) -> Versions {
+        let loaded = self.loaded();
+        let mut digests = BTreeMap::new();
+        let mut put = |name: &str, digest: String| digests.insert(name.to_owned(), digest);
+        if let Some(set) = &loaded.set {
+            put("policy", set.digest().to_owned());
+        }
+        // Its own words, where it is the one in force.
+        if let (Ok(texts), true) = (&self.texts, loaded.flaws.is_empty())
+            && let Some(config) = &texts.config
+        {
+            put("configuration", digest([config.text.as_bytes()].into_iter()));
+        }
+        let venues = loaded.config.venues.iter().filter_map(|venue| self.calendar(venue));
+        let calendars: Vec<&[u8]> = venues.map(str::as_bytes).collect();
+        if !calendars.is_empty() {
+            put("calendars", digest(calendars.into_iter()));
+        }
+        if let Some(people) = &self.registry.digest {
+            put("people", people.clone());
+        }
+        if let Some(catalog) = &self.catalog {
+            put("catalog", digest(catalog.texts()));
+        }
+        put("playbooks", digest(LIBRARY.iter().map(|shipped| shipped.source.as_bytes())));
+        Versions { nicmend: env!("CARGO_PKG_VERSION").to_owned(), digests }
+    }
+
+    /// The text of a venue's calendar: the site's own, or the shipped one.
+    fn calendar(&self, venue: &str) -> Option<&str> {
+        let shipped = || SHIPPED.iter().find(|(name, _)| *name == venue).map(|(_, text)| *text);
+        self.calendars.get(venue).map(|text| text.text.as_str()).or_else(shipped)
+    }
+
     /// These venues' calendars: the site's own, or the shipped one.
     pub fn calendars(&self, venues: &[String]) -> Calendars {
         let mut calendars = Calendars::default();
         for venue in venues {
-            let shipped = SHIPPED.iter().find(|(name, _)| name == venue).map(|(_, text)| *text);
-            let own = self.calendars.get(venue).map(|text| text.text.as_str());
-            if let Some(text) = own.or(shipped) {
+            if let Some(text) = self.calendar(venue) {
                 calendars.add(venue, text.as_bytes());
             }
         }
@@ -210,6 +245,15 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// The next instant at which a configured venue's phase is another, as far as the calendars tell.
+    pub fn next_boundary(&self, utc_ns: i64) -> Option<jiff::Timestamp> {
+        let at = jiff::Timestamp::from_nanosecond(i128::from(utc_ns)).ok()?;
+        let next = |venue: &String| self.calendars.next_boundary(venue, at);
+        self.config.venues.iter().filter_map(next).min()
+    }
+}
+
 impl Texts {
     /// What was kept, if it can be read: what cannot is no law.
     pub fn kept(bytes: &[u8]) -> Option<Texts> {
@@ -223,6 +267,17 @@ pub fn clock(host: &dyn Host) -> Clock {
     let clock = host.bearings().clock;
     let error_ns = clock.error_ns_max.or(clock.error_ns).unwrap_or(u64::MAX);
     Clock { synchronised: clock.synchronised, error_us: error_ns.div_ceil(1000) }
+}
+
+/// `sha256:<hex>` over some texts, each with its length before it.
+pub fn digest<'t>(texts: impl Iterator<Item = &'t [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 /// Everything that these texts say.

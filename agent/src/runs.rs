@@ -6,6 +6,7 @@ mod back;
 mod begin;
 pub mod choose;
 mod control;
+pub mod drift;
 mod finish;
 mod firmware;
 pub mod hazards;
@@ -13,6 +14,7 @@ pub mod permission;
 pub mod standing;
 mod undo;
 mod users;
+mod warnings;
 
 use firmware_catalog::{Catalog, Subject, scheme::SchemeError};
 use playbooks::Playbook;
@@ -30,7 +32,7 @@ use crate::{
     store::Store,
 };
 
-pub use back::{Back, may, permit, revert};
+pub use back::{Back, may, permit, revert, wanted, window};
 pub use begin::{Apply, Meters, Prepared, apply, matter, prepare};
 pub use finish::recover;
 pub use firmware::{actions, images_are_sound};

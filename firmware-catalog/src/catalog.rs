@@ -54,6 +54,7 @@ pub struct Catalog {
 
 #[derive(Debug, Default)]
 pub(crate) struct Site {
+    pub(crate) files: Vec<SiteFile>,
     pub(crate) models: Vec<Model>,
     pub(crate) releases: Vec<Release>,
     pub(crate) minimums: Vec<Minimum>,
@@ -127,13 +128,22 @@ impl Catalog {
                 bad.push(BadFile { path: file.path.clone(), problems });
             }
         }
+        site.files = files.to_vec();
         if bad.is_empty() { Ok(Catalog { site: Arc::new(site) }) } else { Err(bad) }
     }
 
     /// Whether the site has laid anything over what ships.
     pub fn has_site(&self) -> bool {
-        let Site { models, releases, minimums, issues } = &*self.site;
+        let Site { files: _, models, releases, minimums, issues } = &*self.site;
         !(models.is_empty() && releases.is_empty() && minimums.is_empty() && issues.is_empty())
+    }
+
+    /// Every text that it is read from: the shipped ones, then the site's, in a fixed order. Their digest
+    /// tells one catalog from another.
+    pub fn texts<'c>(&'c self) -> impl Iterator<Item = &'c [u8]> + use<'c> {
+        let site = self.site.files.iter().map(|file| file.text.as_slice());
+        let shipped = shipped::texts().map(|text| -> &'c [u8] { text.as_bytes() });
+        shipped.chain(site)
     }
 
     pub(crate) fn site(&self) -> &Site {

@@ -91,6 +91,13 @@ static ISSUES: [File<&str, Issue>; 16] = [
 static FIRMWARE: [File<&str, Firmware>; 1] =
     [File::new("nvidia", include_str!("../firmware/nvidia.yaml"))];
 
+/// Every shipped text, in a fixed order.
+pub(crate) fn texts() -> impl Iterator<Item = &'static str> {
+    let models = MODELS.iter().map(|file| file.text);
+    let issues = ISSUES.iter().map(|file| file.text);
+    models.chain(issues).chain(FIRMWARE.iter().map(|file| file.text))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

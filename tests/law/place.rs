@@ -4,26 +4,36 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use agent::{
     approvals::Registry,
+    engine::Telling,
     host::{
         Host,
         sim::{Machine, Sim, SimMeter},
     },
     law::{Asker, Law, Text, Texts},
     log::{History, RunRecord},
+    measure::Meter,
     runs::{
-        self, Apply, Back, Declined, Desk, Meters, Outcome,
+        self, Apply, Back, Declined, Desk, Meters, Outcome, StandbyPath,
         choose::Offer,
         hazards::{Overrides, Terms},
     },
     store::{Store, sim::SimStore},
 };
 use firmware_catalog::Catalog;
-use policy::management::Consent;
 
 const MACHINE: &str = include_str!("../fail_every_firmware_step/machine.yaml");
 const FIRMWARE: &str = include_str!("../fail_every_firmware_step/firmware.yaml");
 const MENDS: &str = include_str!("../fail_every_firmware_step/mends.yaml");
 const SETTINGS: &str = include_str!("settings.yaml");
+
+/// Another card, which carries what the first one does.
+const STANDBY: &str = r#"
+name: eth3
+driver: ice
+firmware: 4.40 0x8001c967 1.3534.0
+mac: 52:54:00:00:00:09
+pci: { address: "0000:5e:00.0", vendor: 0x8086, device: 0x1592 }
+"#;
 
 /// What is asked for.
 pub(crate) struct Wish {
@@ -39,9 +49,27 @@ impl Wish {
         Wish { playbook: MENDS, catalog: shelf.catalog, offer: shelf.offer }
     }
 
-    /// A ring that flaps the link.
+    /// Less moderation.
     pub(crate) fn settings() -> Wish {
         Wish { playbook: SETTINGS, ..Wish::firmware() }
+    }
+
+    pub(crate) fn request(&self) -> Apply {
+        Apply {
+            playbook: playbooks::parse::parse(self.playbook.as_bytes()).expect("a playbook"),
+            nic: "eth1".to_owned(),
+            peer: Some("192.0.2.2:862".to_owned()),
+            control_peer: None,
+            digest: None,
+            allow_management: false,
+            force: false,
+            break_glass: None,
+            overridden: Vec::new(),
+            standby: None,
+            session: None,
+            hazards: Terms { catalog: self.catalog.clone(), overrides: Overrides::All },
+            firmware: self.offer.clone(),
+        }
     }
 
     /// The image of what runs is not stored, and that is accepted.
@@ -55,6 +83,8 @@ pub(crate) struct Place {
     pub(crate) sim: Arc<Sim>,
     pub(crate) store: SimStore,
     pub(crate) catalog: Option<Catalog>,
+    pub(crate) config: Option<&'static str>,
+    pub(crate) registry: Registry,
     policies: String,
 }
 
@@ -63,73 +93,117 @@ impl Place {
     pub(crate) fn new(policies: &str) -> Place {
         let mut machine: Machine = serde_saphyr::from_str(MACHINE).expect("a machine");
         machine.script.clear();
+        let id = "4c4c45440043301080355b4c04f4a593\n".to_owned();
+        machine.files.insert("/etc/machine-id".to_owned(), id);
+        machine.nics.push(serde_saphyr::from_str(STANDBY).expect("a NIC"));
         let store = SimStore::new(3);
         let shelf = tests::firmware::read(FIRMWARE);
         for image in &shelf.images {
             agent::firmware::images::import(&store, image).expect("room");
         }
         let (sim, catalog) = (Arc::new(Sim::new(machine)), Some(shelf.catalog));
-        Place { sim, store, catalog, policies: policies.to_owned() }
+        let (policies, registry) = (policies.to_owned(), Registry::default());
+        Place { sim, store, catalog, config: None, registry, policies }
     }
 
     fn law(&self) -> Law {
         let text = |file: &str, text: &str| Text { file: file.to_owned(), text: text.to_owned() };
-        let texts = Texts { config: None, policies: vec![text("site.cedar", &self.policies)] };
+        let config = self.config.map(|config| text("config.yaml", config));
+        let texts = Texts { config, policies: vec![text("site.cedar", &self.policies)] };
         let asker = Asker { uid: 0, login: None };
-        let law = Law::new(Ok(texts), None, BTreeMap::new(), Registry::default(), asker);
+        let law = Law::new(Ok(texts), None, BTreeMap::new(), self.registry.clone(), asker);
         law.under(self.catalog.clone())
     }
 
     pub(crate) fn apply(&self, wish: &Wish) -> Result<RunRecord, Declined> {
-        let playbook = playbooks::parse::parse(wish.playbook.as_bytes()).expect("a playbook");
-        let request = Apply {
-            playbook,
-            nic: "eth1".to_owned(),
-            peer: Some("192.0.2.2:862".to_owned()),
-            control_peer: None,
-            digest: None,
-            allow_management: false,
-            force: false,
-            break_glass: None,
-            overridden: Vec::new(),
-            standby: None,
-            session: None,
-            hazards: Terms { catalog: wish.catalog.clone(), overrides: Overrides::All },
-            firmware: wish.offer.clone(),
-        };
+        self.apply_told(wish, &|_| ())
+    }
+
+    /// The same, with somebody listening.
+    pub(crate) fn apply_told(
+        &self,
+        wish: &Wish,
+        tell: &dyn Fn(&Telling),
+    ) -> Result<RunRecord, Declined> {
+        let request = wish.request();
         let mut meter = SimMeter::new(Arc::clone(&self.sim), "eth1", 7);
-        match self.at_desk(|desk| runs::apply(desk, &request, Meters::alone(&mut meter)))? {
+        let act = |desk: &Desk| runs::apply(desk, &request, Meters::alone(&mut meter));
+        match self.at_desk_told(tell, act)? {
             Outcome::Ran(record) => Ok(*record),
             Outcome::AlreadyRight(_) => panic!("nothing to do"),
         }
     }
 
     pub(crate) fn revert(&self) -> Result<RunRecord, Declined> {
+        self.revert_by(|back| back)
+    }
+
+    /// The same, asked for in another way.
+    pub(crate) fn revert_by(
+        &self,
+        change: impl FnOnce(Back) -> Back,
+    ) -> Result<RunRecord, Declined> {
         self.at_desk(|desk| {
-            let by = desk.law.loaded().asker.clone();
-            let (why, consent) = ("asked for".to_owned(), Consent::None);
-            let back = Back { why, by, consent, overridden: Vec::new(), session: None };
-            runs::revert(desk, "last", &back)
+            let back = change(self.back(desk));
+            let mut meter = back
+                .standby
+                .as_ref()
+                .map(|path| SimMeter::new(Arc::clone(&self.sim), &path.nic, 7));
+            runs::revert(desk, "last", &back, meter.as_mut().map(|meter| meter as &mut dyn Meter))
         })
+    }
+
+    pub(crate) fn back(&self, desk: &Desk) -> Back {
+        let by = desk.law.loaded().asker.clone();
+        Back { hazards: Overrides::All, ..Back::plain("asked for", by) }
     }
 
     pub(crate) fn at_desk<T>(
         &self,
         act: impl FnOnce(&Desk) -> Result<T, Declined>,
     ) -> Result<T, Declined> {
+        let noted = |telling: &Telling| {
+            if let Telling::Note(words) = telling {
+                println!("{words}");
+            }
+        };
+        self.at_desk_told(&noted, act)
+    }
+
+    fn at_desk_told<T>(
+        &self,
+        tell: &dyn Fn(&Telling),
+        act: impl FnOnce(&Desk) -> Result<T, Declined>,
+    ) -> Result<T, Declined> {
         let epoch = self.store.take_epoch()?;
         let (host, store): (&dyn Host, &dyn Store) = (&*self.sim, &self.store);
         let law = self.law();
-        act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell: &|_| () })
+        act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell })
+    }
+
+    pub(crate) fn history(&self) -> History {
+        History::fold(&self.store.entries().expect("a log")).expect("a whole log")
     }
 
     /// The newest run, as the log tells it.
     pub(crate) fn last(&self) -> RunRecord {
-        let history = History::fold(&self.store.entries().expect("a log")).expect("a whole log");
-        history.runs.last().expect("a run").clone()
+        self.history().runs.last().expect("a run").clone()
+    }
+
+    pub(crate) fn with_standby(&self, back: Back) -> Back {
+        let standby = Some(StandbyPath { nic: "eth3".to_owned(), peer: None });
+        Back { standby, ..back }
     }
 
     pub(crate) fn wait_hours(&self, hours: u64) {
-        self.sim.wait(Duration::from_secs(3600 * hours));
+        self.wait_seconds(3600 * hours);
+    }
+
+    pub(crate) fn wait_seconds(&self, seconds: u64) {
+        self.sim.wait(Duration::from_secs(seconds));
+    }
+
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::from_nanosecond(self.sim.now().utc_ns.into()).expect("a time")
     }
 }

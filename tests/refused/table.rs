@@ -181,6 +181,7 @@ impl Row {
             registry: agent::approvals::Registry {
                 people: self.people.clone(),
                 revoked: self.revoked.clone(),
+                digest: None,
             },
             doubt: self.doubt.clone(),
             images: stored.collect(),

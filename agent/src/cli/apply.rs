@@ -1,8 +1,8 @@
-//! `apply`, `revert`, `recover`: the commands that write.
+//! `apply`, `recover`: the commands that write.
 
 use std::time::Duration;
 
-use policy::management::Consent;
+use playbooks::playbook::Transport;
 
 use super::{Common, Done, law, out, place, runs::RunView, signals::Wishes, site};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         sockets::Way,
     },
     plan::Plan,
-    runs::{self, Apply, Back, Declined, Desk, Exit, Meters, Outcome},
+    runs::{self, Apply, Declined, Desk, Exit, Meters, Outcome},
     store::{Store, disk::Disk},
 };
 
@@ -73,21 +73,6 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct RevertArgs {
-    /// A run's id, a unique prefix of one, or `last`.
-    pub run: String,
-    /// Allow a way back that drops the link of the NIC by which this host is reached.
-    #[arg(long)]
-    pub allow_management: bool,
-    /// Take the harm to this holder upon yourself (held:udp:ntpd).
-    #[arg(long, value_name = "ID")]
-    pub override_hazard: Vec<String>,
-    /// Wait this long for another run to end.
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
-    pub wait: Duration,
-}
-
-#[derive(Debug, clap::Args)]
 pub(super) struct RecoverArgs {
     /// Wait this long for another run to end.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
@@ -95,7 +80,7 @@ pub(super) struct RecoverArgs {
 }
 
 /// A reason that will stand in the log: one line that says something.
-fn reason(text: &str) -> Result<String, String> {
+pub(super) fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() || text.chars().any(char::is_control) || text.chars().count() > 512 {
         return Err("a reason in one line, at most 512 characters".to_owned());
@@ -199,27 +184,6 @@ fn whose_fault(request: &Apply, peer: &str, second: Option<&Second>) -> String {
 /// How long a silent peer is asked once more, by each path.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
-pub(super) fn revert(common: &Common, args: &RevertArgs) -> Done {
-    let host = place::machine()?;
-    let disk = place::writer(common, args.wait)?;
-    let consent = match args.allow_management {
-        true => Consent::AllowManagement,
-        false => Consent::None,
-    };
-    let record = at_desk(common, &host, &disk, |desk| {
-        let by = desk.law.loaded().asker.clone();
-        let why = "reverted on request".to_owned();
-        let overridden = args.override_hazard.clone();
-        let back = Back { why, by, consent, overridden, session: place::session() };
-        runs::revert(desk, &args.run, &back)
-    })?;
-    super::runs::show_one(common, &record);
-    Ok(match runs::exit_of(&record) {
-        Exit::Stuck => Exit::Stuck,
-        Exit::Done | Exit::Failed | Exit::Wrong | Exit::Reverted | Exit::Refused => Exit::Done,
-    })
-}
-
 pub(super) fn recover(common: &Common, args: &RecoverArgs) -> Done {
     let host = place::machine()?;
     let disk = place::writer(common, args.wait)?;
@@ -280,11 +244,20 @@ pub(super) fn probe_of<'h>(
     nic: &str,
     peer: &str,
 ) -> Result<Probe<'h>, Declined> {
+    probe_by(host, request.playbook.verify.transport, nic, peer)
+}
+
+/// A probe through this NIC.
+pub(super) fn probe_by<'h>(
+    host: &'h dyn Host,
+    transport: Transport,
+    nic: &str,
+    peer: &str,
+) -> Result<Probe<'h>, Declined> {
     let wrong = |fault: crate::fault::Fault| Declined::new(Exit::Wrong, "peer", fault.to_string());
     let peer: Peer = peer.parse().map_err(wrong)?;
     let way = Way { nic: Some(nic.to_owned()), source: None };
-    let options = Options::new(way, request.playbook.verify.transport);
-    Ok(Probe::open(host, &peer, options)?)
+    Ok(Probe::open(host, &peer, Options::new(way, transport))?)
 }
 
 /// The request, from a playbook or from a stored plan.

@@ -65,21 +65,31 @@ pub(super) fn log(
         }
         Err(fault) => return Err(fault.into()),
     };
+    say(&disk, law, None, facts)
+}
+
+/// Says facts in the log under the writer's lock, durably.
+pub(super) fn say(
+    disk: &Disk,
+    law: &Law,
+    run: Option<&str>,
+    facts: Vec<Fact>,
+) -> Result<(), crate::runs::Declined> {
     let host = place::machine()?;
     let (stop, tell) = (|| None, |_: &crate::engine::Telling| ());
     let desk = Desk {
         host: &host as &dyn Host,
-        store: &disk,
+        store: disk,
         epoch: disk.epoch()?,
         uid: nix::unistd::getuid().as_raw(),
         law,
         stop: &stop,
         tell: &tell,
     };
-    place::opened(&desk, &disk)?;
+    place::opened(&desk, disk)?;
     law.loaded();
-    law.keep(&disk)?;
-    desk.say(None, facts)?;
+    law.keep(disk)?;
+    desk.say(run, facts)?;
     disk.sync()?;
     Ok(())
 }

@@ -12,13 +12,15 @@ use policy::{
     set::PolicySet,
 };
 
-use super::{Common, Done, law, out, place, site};
+use super::{Common, Done, freeze, law, out, place, site};
 use crate::{
     host::Host,
     law::{Law, Loaded},
+    log::History,
     plan::{Plan, Step},
     runs::{
         self, Apply, Declined, Exit, Prepared, StandbyPath,
+        drift::{self, Drift},
         hazards::{Overrides, Terms},
         permission,
     },
@@ -81,16 +83,30 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     let kept = keep(common, &prepared.plan);
     let law = law::read(common);
     let permitted = Permitted::of(common, &host, &law, (&request, &prepared))?;
+    let history = place::reader(common).and_then(|disk| Ok(History::fold(&disk.entries()?)?));
+    let history = history.unwrap_or_default();
+    let drift = drift::look(&host, &history, &prepared.plan.nic);
+    drift.iter().filter(|drift| drift.is_news()).for_each(|drift| seen(common, &law, drift));
     if common.json {
-        out::json(&document(&prepared, &permitted));
+        out::json(&document(&prepared, &permitted, &drift));
     } else {
         print(&prepared, &request);
+        section("drift", drift.iter().map(Drift::words));
         permitted.print(law.loaded());
         if let Err(fault) = &kept {
             out::remark(&format!("note      the plan was not stored: {fault}"));
         }
     }
     Ok(Exit::Done)
+}
+
+/// What was found changed belongs in the log. Whoever may not write it, or finds a run at work, is only told.
+fn seen(common: &Common, law: &Law, drift: &Drift) {
+    let disk = common.open_to_write().map_err(Declined::from);
+    let run = Some(drift.run.id.as_str());
+    if let Err(declined) = disk.and_then(|disk| freeze::say(&disk, law, run, drift.facts())) {
+        out::remark(&format!("note      the log was not told of the drift: {declined}"));
+    }
 }
 
 /// What a request's steps are held against, and what it overrides of that.
@@ -192,7 +208,7 @@ fn told(decision: &Decision, set: &PolicySet) -> String {
     }
 }
 
-fn document(prepared: &Prepared, permitted: &Permitted) -> serde_json::Value {
+fn document(prepared: &Prepared, permitted: &Permitted, drift: &[Drift]) -> serde_json::Value {
     let plan = &prepared.plan;
     serde_json::json!({
         "digest": plan.digest(),
@@ -206,6 +222,9 @@ fn document(prepared: &Prepared, permitted: &Permitted) -> serde_json::Value {
                 serde_json::json!({"phases": phases, "decisions": decided})
             }).collect::<Vec<_>>(),
         },
+        "drift": drift.iter().map(|drift| {
+            serde_json::json!({"run": drift.run.id, "changes": drift.changes})
+        }).collect::<Vec<_>>(),
         "nothing-to-do": plan.is_done(),
     })
 }

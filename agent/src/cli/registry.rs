@@ -11,6 +11,7 @@ use policy::sshsig::{FILE_BYTES_MAX, People, Problem, Revoked};
 use super::{Common, out};
 use crate::{
     approvals::Registry,
+    law,
     runs::{Declined, Exit},
 };
 
@@ -22,15 +23,17 @@ pub(super) fn signers(common: &Common) -> PathBuf {
 /// so is one that others than root, or whoever runs this, may write.
 pub(super) fn load(common: &Common) -> Result<Registry, Declined> {
     let (people, revoked) = (signers(common), common.config_dir.join("revoked_keys"));
-    let people = match read(&people)? {
+    let mut texts = Vec::new();
+    let people = match read(&people)?.inspect(|text| texts.push(text.clone())) {
         None => People::default(),
         Some(text) => People::parse(&text).map_err(|problems| told(&people, &problems))?,
     };
-    let revoked = match read(&revoked)? {
+    let revoked = match read(&revoked)?.inspect(|text| texts.push(text.clone())) {
         None => Revoked::default(),
         Some(text) => Revoked::parse(&text).map_err(|problems| told(&revoked, &problems))?,
     };
-    Ok(Registry { people, revoked })
+    let digest = (!texts.is_empty()).then(|| law::digest(texts.iter().map(Vec::as_slice)));
+    Ok(Registry { people, revoked, digest })
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Declined> {

@@ -55,8 +55,8 @@ pub(super) struct RunView<'a> {
     firmware: Option<&'a FirmwareRecord>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     campaigns: &'a [Campaign],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    break_glass: Option<&'a BreakGlass>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    break_glass: &'a [BreakGlass],
     settings: Vec<serde_json::Value>,
     verdicts: Vec<serde_json::Value>,
     foreign: &'a [crate::log::fact::Foreign],
@@ -82,7 +82,7 @@ impl<'a> RunView<'a> {
             probation: run.probation.as_ref(),
             firmware: run.firmware.as_ref(),
             campaigns: &run.campaigns,
-            break_glass: run.break_glass.as_ref(),
+            break_glass: &run.break_glass,
             settings: run.originals.iter().map(|kept| setting(run, kept)).collect(),
             verdicts: run
                 .verdicts
@@ -201,7 +201,7 @@ pub(super) fn print(run: &RunRecord) {
     for (word, text) in firmware {
         out::line(&format!("  {word:<9} {text}"));
     }
-    if let Some(glass) = &run.break_glass {
+    for glass in &run.break_glass {
         let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
         out::line(&format!("  {}", glass.words(now)));
     }

@@ -13,7 +13,7 @@ use crate::{
         firmware::{FirmwareAction, Which},
         order,
     },
-    run::{Answer, Before, Event, Order, Restored, Run},
+    run::{Answer, Before, Durable, Event, Order, Restored, Run},
     setting::family_of,
     surroundings::{self, Change},
 };
@@ -76,8 +76,9 @@ impl Engine<'_> {
     }
 
     /// Before anything is written, and again before the restart: the device is the one of the plan and as
-    /// the plan found it, and nobody whom the restart would hurt holds a port.
-    fn guard(&self, run: &Run, action: &FirmwareAction, before: Before) -> Result<Answer> {
+    /// the plan found it, and nobody whom the restart would hurt holds a port. Before the restart the policies
+    /// are asked again, too: a flash takes minutes, and a venue may have opened.
+    fn guard(&mut self, run: &Run, action: &FirmwareAction, before: Before) -> Result<Answer> {
         let seen = device::look(self.host, action)?;
         let act = format!("flash {}", action.device.handle);
         let stored = match before {
@@ -107,8 +108,17 @@ impl Engine<'_> {
         }
         // Who uses the device is looked up for all of its ports at once.
         let gate = self.bench.as_ref().map(|bench| bench.gate);
-        if let Some(why) = gate.and_then(|gate| gate(&run.nic, Disruption::NicReset)) {
+        if let Some(why) = gate.and_then(|gate| gate.bars(&run.nic, Disruption::NicReset)) {
             return Err(Fault::new(Kind::Denied, act, why));
+        }
+        if let (Before::Activation, Some(gate)) = (before, gate) {
+            let (decisions, refused) = gate.permits()?;
+            // Made durable together with the word of the restart.
+            self.record(decisions, Durable::BestEffort)?;
+            if let Some(why) = refused {
+                let act = format!("restart {} into {}", action.device.handle, action.to);
+                return Err(Fault::new(Kind::Denied, act, why));
+            }
         }
         Ok(Answer::Done)
     }

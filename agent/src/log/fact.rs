@@ -193,9 +193,10 @@ pub enum Fact {
         /// Each as policy has it: signer, roles, when it was given, until when it holds.
         approvals: Vec<Json>,
     },
-    /// What was in force when a run or the agent began: rules that decide, catalog that warns.
+    /// What was in force when a run or the agent began: rules that decide, catalog that warns. The agent's own
+    /// has no run.
     Versions(Versions),
-    /// The resident agent took up its work.
+    /// The resident agent took up its work. Nothing writes this, and what comes next, before there is one.
     AgentStarted {
         version: String,
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -204,7 +205,7 @@ pub enum Fact {
     AgentStopped {
         why: String,
     },
-    /// A committed setting is not what it was left at, and no run of ours is the cause.
+    /// Settings of a committed run are not what it left them at, and no run of ours is the cause.
     DriftSeen {
         nic: String,
         changes: Vec<Foreign>,

@@ -62,8 +62,9 @@ pub struct RunRecord {
     /// How it was watched since, if it was.
     pub probation: Option<Probation>,
     pub campaigns: Vec<Campaign>,
-    /// Where somebody acted alone: why, and whether it was countersigned.
-    pub break_glass: Option<BreakGlass>,
+    /// Each time that somebody acted alone (to begin it, to put it back): why, and whether it was
+    /// countersigned.
+    pub break_glass: Vec<BreakGlass>,
     /// Verdicts by stage.
     pub verdicts: Vec<(usize, Verdict)>,
     pub foreign: Vec<Foreign>,
@@ -212,7 +213,7 @@ impl History {
                 provisional: None,
                 probation: None,
                 campaigns: Vec::new(),
-                break_glass: None,
+                break_glass: Vec::new(),
                 verdicts: Vec::new(),
                 foreign: Vec::new(),
                 by_hand: Vec::new(),

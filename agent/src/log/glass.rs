@@ -4,11 +4,13 @@ use serde::Serialize;
 
 use super::{Entry, RunRecord, office::Request};
 
-/// A run that somebody began without the approvals that were wanted.
+/// A run that somebody began, or put back, without the approvals that were wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct BreakGlass {
     pub why: String,
+    /// `apply`, `revert`.
+    pub action: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// Until when it was to be countersigned, nanoseconds since 1970.
@@ -41,7 +43,7 @@ impl BreakGlass {
                 format!("to be countersigned within {left} min: `nicmend approve` of its plan")
             }
         };
-        format!("BREAK-GLASS by {who}: {}; {stand}", self.why)
+        format!("BREAK-GLASS ({}) by {who}: {}; {stand}", self.action, self.why)
     }
 }
 
@@ -50,8 +52,9 @@ pub(super) fn broken(run: &mut RunRecord, request: &Request, entry: &Entry) {
     let text = |name: &str| request.details.get(name).and_then(|value| value.as_str());
     let within_s = request.details.get("countersign-within-s").and_then(|value| value.as_i64());
     let Some(why) = text("break-glass") else { return };
-    run.break_glass = Some(BreakGlass {
+    run.break_glass.push(BreakGlass {
         why: why.to_owned(),
+        action: request.action.clone(),
         by: entry.who.as_ref().and_then(|who| who.principal.clone()),
         due_utc_ns: entry
             .at
@@ -67,8 +70,10 @@ pub(super) fn countersigned(run: &mut RunRecord, request: &Request, entry: &Entr
         return;
     }
     let approver = request.details.get("approver").and_then(|value| value.as_str());
-    let (Some(glass), Some(by)) = (&mut run.break_glass, approver) else { return };
-    if glass.countersigned.is_none() && glass.by.as_deref() != Some(by) {
+    let Some(by) = approver else { return };
+    let others = |glass: &&mut BreakGlass| glass.by.as_deref() != Some(by);
+    let open = run.break_glass.iter_mut().filter(|glass| glass.countersigned.is_none());
+    for glass in open.filter(others) {
         let utc_ns = entry.at.utc_ns;
         let in_time = utc_ns <= glass.due_utc_ns;
         glass.countersigned = Some(Countersigned { by: by.to_owned(), utc_ns, in_time });

@@ -69,6 +69,8 @@ impl Rotation {
 pub struct Versions {
     /// nicmend's own.
     pub nicmend: String,
-    /// Digests by name: `policy`, `catalog`, calendars, the registry of people.
+    /// Digests by name: `policy`, `configuration`, `calendars` (of the configured venues), `people` (whose
+    /// signatures count), `catalog`, `playbooks` (the shipped ones; a run's own is in its plan). What is not
+    /// there is not named.
     pub digests: BTreeMap<String, String>,
 }

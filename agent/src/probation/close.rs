@@ -165,13 +165,13 @@ fn regressed(
         }
         let back = waiting::back(&why);
         if !runs::may(desk, run, &back)? {
-            let refused = runs::permit(desk, run, &back).err();
+            let refused = runs::permit(desk, run, &back, None).err();
             fate = Some(Fate::Waits(refused.map_or_else(String::new, |declined| declined.why)));
             return Ok(());
         }
         // The machine comes first: a disk that cannot take this must not keep it from being put back.
         let _ = desk.say(Some(id), vec![fact.clone()]);
-        fate = Some(Fate::Reverted(Box::new(runs::revert(desk, id, &back)?)));
+        fate = Some(Fate::Reverted(Box::new(runs::revert(desk, id, &back, None)?)));
         Ok(())
     });
     came_of(post, terms, meter, point, (fate, claimed), (&fact, &ended, why))

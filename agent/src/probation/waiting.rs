@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use policy::{management::Consent, request::Principal};
+use policy::request::Principal;
 
 use super::{
     Post, Terms,
@@ -25,8 +25,7 @@ const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The agent's own way back of a commit that regressed: nobody is there to take a risk upon himself.
 pub(super) fn back(why: &str) -> Back {
-    let (why, by) = (why.to_owned(), Principal::Agent);
-    Back { why, by, consent: Consent::None, overridden: Vec::new(), session: None }
+    Back::plain(why, Principal::Agent)
 }
 
 /// Waits for the window. `Stale` when it has come: the run is measured again, and put back if it is still worse.

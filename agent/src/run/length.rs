@@ -25,6 +25,17 @@ pub fn revert(plan: &Plan) -> Duration {
     AROUND + firmware(plan) + back(&plan.revert)
 }
 
+/// What is left of it when the device is about to restart into what was flashed: the restart, this stage and
+/// those after it, and the whole way back.
+pub fn from_restart(plan: &Plan) -> Duration {
+    let rest = plan.stages.iter().skip_while(|stage| stage.firmware.is_none());
+    let stages: Duration = rest.map(|stage| stage_worst(plan, &stage.steps)).sum();
+    let actions = plan.stages.iter().filter_map(|stage| stage.firmware.as_ref());
+    let done: u64 = actions.map(|action| action.leases.drain_ms + action.leases.flash_ms).sum();
+    let firmware = firmware(plan).saturating_sub(Duration::from_millis(done));
+    AROUND + stages + firmware + back(&plan.revert)
+}
+
 /// A flash and a restart each way, after the time to leave.
 fn firmware(plan: &Plan) -> Duration {
     let actions = plan.stages.iter().filter_map(|stage| stage.firmware.as_ref());

@@ -2,11 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use playbooks::{
-    Playbook,
-    playbook::Transport,
-    vocabulary::{Disruption, TakesEffect},
-};
+use playbooks::{Playbook, vocabulary::Disruption};
 use policy::{
     Refusal, Ruling,
     management::Consent,
@@ -17,11 +13,12 @@ use sha2::{Digest, Sha256};
 use super::{
     Declined, Desk, Exit, Outcome,
     choose::Offer,
-    control, finish, firmware,
+    control, drift, finish, firmware,
     hazards::{self, Forbidden},
-    permission::{self, Matter},
+    permission::{self, Matter, Permit},
     standing, undo,
     users::{self, Gate, StandbyPath},
+    warnings,
 };
 use crate::{
     engine::{Bench, Telling, gather},
@@ -31,7 +28,7 @@ use crate::{
     inventory::{self, NicFacts},
     log::{Fact, RunRecord, RunState},
     measure::Meter,
-    plan::{Facts, Plan, Step, Unplannable},
+    plan::{Facts, Plan, Unplannable},
     run::{Allowance, Event, Run, length},
     verdict::{Case, Criterions},
 };
@@ -104,8 +101,8 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
     if plan.playbook.verify.control.is_some() {
         plan.control_peer.clone_from(&request.control_peer);
     }
-    facts.warnings = warnings(host, &plan);
-    users::standby_nic(host, request)?;
+    facts.warnings = warnings::of(host, &plan);
+    users::standby_nic(host, request.standby.as_ref())?;
     let users = users::of(host, &facts.nic, &plan);
     let mut refusals = refusals(host, &facts.nic, &plan, request)?;
     refusals.extend(firmware::refusals(host, &plan)?);
@@ -148,61 +145,6 @@ fn readable(host: &dyn Host, subject: &NicFacts, playbook: &Playbook) -> Result<
         satisfy: "leave those settings out, or upgrade the kernel".to_owned(),
     };
     Err(Declined::new(Exit::Refused, refusal.rule, refusal.to_string()))
-}
-
-/// What an operator should know before, and nothing forbids.
-fn warnings(host: &dyn Host, plan: &Plan) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let steers = plan.written().iter().any(|name| name.family() == "irq");
-    if steers && crate::settings::irq::irqbalance_running(host) {
-        warnings.push(
-            "irqbalance is running and will move the interrupts again; the run would notice it as \
-             somebody else's hand: stop it first"
-                .to_owned(),
-        );
-    }
-    let verify = &plan.playbook.verify;
-    if let Some(period) = verify.storm_period.filter(|period| verify.window < *period * 3) {
-        warnings.push(format!(
-            "the window ({:.0} s) is shorter than three storm periods ({:.0} s each): a commit will \
-             be provisional",
-            verify.window.as_secs_f64(),
-            period.as_secs_f64()
-        ));
-    }
-    warnings.extend(limits(plan));
-    warnings
-}
-
-/// What the probe's windows cannot show of this plan; part of every verdict on it.
-fn limits(plan: &Plan) -> Vec<String> {
-    let mut limits = Vec::new();
-    let steps = || plan.stages.iter().flat_map(|stage| &stage.steps);
-    let names = |wanted: &dyn Fn(&Step) -> bool| -> Vec<String> {
-        let steps = steps().filter(|step| wanted(step));
-        steps.flat_map(|step| &step.batch).map(|change| change.name.to_string()).collect()
-    };
-    let verify = &plan.playbook.verify;
-    let new = names(&|step| step.takes_effect == TakesEffect::NewSockets);
-    if !new.is_empty() {
-        let new = new.join(", ");
-        limits.push(format!("measured on new connections; live ones are not yet reached by {new}"));
-    }
-    let tcp: Vec<String> = names(&|step| step.family == "sysctl")
-        .into_iter()
-        .filter(|name| name.contains(".tcp_"))
-        .collect();
-    if verify.transport == Transport::Udp && !tcp.is_empty() {
-        limits.push(format!("measured over UDP, which does not show {}", tcp.join(", ")));
-    }
-    let felt = names(&|step| step.disruption > Disruption::None);
-    if verify.interleave && !felt.is_empty() {
-        limits.push(format!(
-            "not interleaved where {} is in force: switching it to and fro would be felt",
-            felt.join(", ")
-        ));
-    }
-    limits
 }
 
 /// A run whose probe cannot represent what the NIC is used for would end inconclusive: better not begun.
@@ -271,12 +213,14 @@ pub fn apply(desk: &Desk, request: &Apply, mut meters: Meters<'_>) -> Result<Out
     }
     owned_by_another(desk, plan)?;
     firmware::attempts(desk, plan)?;
+    drift::tell(desk, &plan.nic)?;
     firmware::images_are_sound(desk.store, plan)?;
     for warning in &prepared.facts.warnings {
         (desk.tell)(&Telling::Note(warning.clone()));
     }
     let probe = meters.standby.as_mut().map(|meter| &mut **meter as &mut dyn Meter);
-    let (standby, standing_by) = users::standby(desk, request, &prepared.subject, probe)?;
+    let (standby, standing_by) =
+        users::standby(desk, request.standby.as_ref(), &prepared.subject, probe)?;
     let mut beside = users::facts(&prepared.users, request);
     beside.extend(standing_by);
     let begun = begin(desk, &prepared, &digest, beside)?;
@@ -293,13 +237,15 @@ pub fn apply(desk: &Desk, request: &Apply, mut meters: Meters<'_>) -> Result<Out
         None => Ok(()),
     };
     // A guard's words are about this machine: they come first. The log has both.
-    if let Err(declined) = guarded.and(permitted) {
-        let (rule, why) = (declined.rule.clone(), declined.why.clone());
-        desk.say(Some(&begun.id), vec![Fact::Refused { rule, why }])?;
-        desk.store.sync()?;
-        return Err(declined);
+    match guarded.and(permitted) {
+        Ok(permit) => drive(desk, request, (prepared, permit), begun, meters),
+        Err(declined) => {
+            let (rule, why) = (declined.rule.clone(), declined.why.clone());
+            desk.say(Some(&begun.id), vec![Fact::Refused { rule, why }])?;
+            desk.store.sync()?;
+            Err(declined)
+        }
     }
-    drive(desk, request, prepared, begun, meters)
 }
 
 /// A run of this plan, as policies ask about it.
@@ -350,7 +296,7 @@ fn vouched_for(desk: &Desk) -> Result<(), Declined> {
 }
 
 /// Says in the log which hazards the run was begun in spite of.
-fn own_up(desk: &Desk, run: &str, overridden: &[Forbidden]) -> Result<()> {
+pub(super) fn own_up(desk: &Desk, run: &str, overridden: &[Forbidden]) -> Result<()> {
     let fact = |hazard: &Forbidden| Fact::HazardOverridden {
         issue: hazard.issue.clone(),
         acts: hazard.acts.clone(),
@@ -389,7 +335,7 @@ fn begin(
         peer: plan.peer.clone(),
         uid: desk.uid,
     };
-    let mut facts = vec![begun];
+    let mut facts = vec![begun, Fact::Versions(desk.law.versions())];
     facts.extend(beside);
     desk.say(Some(&id), facts)?;
     (desk.tell)(&Telling::Begun { run: id.clone() });
@@ -400,7 +346,7 @@ fn begin(
 fn drive(
     desk: &Desk,
     request: &Apply,
-    prepared: Prepared,
+    (prepared, permit): (Prepared, Permit),
     begun: RunRecord,
     meters: Meters<'_>,
 ) -> Result<Outcome, Declined> {
@@ -415,7 +361,7 @@ fn drive(
         seed: seed_of(&plan),
         parts: verify.patterns.len().max(1),
         storm_period_ns: verify.storm_period.map(|period| period.as_nanos() as u64),
-        notes: limits(&plan),
+        notes: warnings::limits(&plan),
         ..Case::default()
     };
     let meter = meters.nic;
@@ -423,11 +369,14 @@ fn drive(
     let (baseline, sides) = (None, Default::default());
     let gate = Gate {
         host: desk.host,
+        store: desk.store,
+        law: desk.law.loaded(),
+        permit,
+        left: length::from_restart(&plan),
         overridden: request.overridden.clone(),
         standby: meters.standby.map(|meter| RefCell::new(meter as &mut dyn Meter)),
     };
-    let bars = |nic: &Nic, disruption| gate.bars(nic, disruption);
-    let gate = &bars;
+    let gate = &gate;
     let (flows, pinger) = (0, None);
     let bench = Bench { meter, control, gate, verify, flows, case, pinger, baseline, sides };
     let mut engine = desk.engine(&begun, desk.stop, Some(bench))?;

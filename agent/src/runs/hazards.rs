@@ -15,7 +15,11 @@ use super::{Declined, Exit};
 use crate::{
     host::Nic,
     inventory::{NicFacts, subject},
-    plan::{Plan, Step, firmware::Activation},
+    log::{Kept, RunRecord},
+    plan::{
+        Plan, Step,
+        firmware::{Activation, FirmwareAction},
+    },
     setting::family_of,
 };
 
@@ -46,6 +50,17 @@ impl Overrides {
         match self {
             Overrides::These(ids) => ids.iter().any(|id| id == issue),
             Overrides::All => true,
+        }
+    }
+
+    /// These, and some more.
+    pub fn with(self, more: &[String]) -> Overrides {
+        match self {
+            Overrides::These(mut ids) => {
+                ids.extend(more.iter().cloned());
+                Overrides::These(ids)
+            }
+            Overrides::All => Overrides::All,
         }
     }
 
@@ -143,21 +158,36 @@ pub struct Weighed {
 ///
 /// An override that nothing here needs is a wrong request: it was meant for something else.
 pub fn weigh(terms: &Terms, facts: &NicFacts, nic: &Nic, plan: &Plan) -> Result<Weighed, Declined> {
+    // Asked for again after it is done, the same request is still right.
+    let unknown = |id: &&String| terms.catalog.issue(id).is_none();
+    let needed = match plan.is_done() {
+        true => Overrides::These(terms.overrides.named().iter().filter(unknown).cloned().collect()),
+        false => terms.overrides.clone(),
+    };
+    weighed(terms, facts, &acts(plan, nic), &needed)
+}
+
+/// The same for any acts. `needed`: the overrides of which something must be left to override.
+///
+/// # Errors
+///
+/// As [`weigh`].
+pub fn weighed(
+    terms: &Terms,
+    facts: &NicFacts,
+    acts: &[Act],
+    needed: &Overrides,
+) -> Result<Weighed, Declined> {
     let mut weighed = Weighed::default();
-    for hazard in forbidden(&terms.catalog, facts, &acts(plan, nic)) {
+    for hazard in forbidden(&terms.catalog, facts, acts) {
         match terms.overrides.cover(&hazard.issue) {
             true => weighed.overridden.push(hazard),
             false => weighed.refusals.push(hazard.refusal(&facts.name)),
         }
     }
-    let stray = terms
-        .overrides
-        .named()
-        .iter()
-        .find(|id| !weighed.overridden.iter().any(|h| h.issue == **id));
-    match stray {
-        // Asked for again after it is done, the same request is still right.
-        Some(id) if plan.is_done() && terms.catalog.issue(id).is_some() => Ok(weighed),
+    let mut named = needed.named().iter();
+    let needless = named.find(|id| !weighed.overridden.iter().any(|h| h.issue == **id));
+    match needless {
         Some(id) => {
             let why = match terms.catalog.issue(id) {
                 Some(issue) => format!(
@@ -174,38 +204,56 @@ pub fn weigh(terms: &Terms, facts: &NicFacts, nic: &Nic, plan: &Plan) -> Result<
 
 /// Everything that this plan would do: its steps, its way back, and what it may have to put back.
 fn acts(plan: &Plan, nic: &Nic) -> Vec<Act> {
-    let mut acts = Vec::new();
-    let forward = plan.stages.iter().flat_map(|stage| &stage.steps);
-    for step in forward.chain(&plan.revert) {
-        acts.extend(acts_of(step));
-    }
+    let steps = plan.stages.iter().flat_map(|stage| &stage.steps);
+    let mut acts: Vec<Act> = steps.flat_map(acts_of_step).collect();
+    acts.extend(acts_back(plan, nic));
+    acts
+}
+
+/// What its way back does, and may have to.
+pub fn acts_back(plan: &Plan, nic: &Nic) -> Vec<Act> {
+    let mut acts: Vec<Act> = plan.revert.iter().flat_map(acts_of_step).collect();
     let written: BTreeSet<_> =
         plan.revert.iter().flat_map(|step| &step.batch).map(|change| &change.name).collect();
-    for kept in plan.snapshot.iter().filter(|kept| !written.contains(&kept.name)) {
-        let felt =
-            family_of(&kept.name).map_or(Disruption::NicReset, |f| f.disruption(nic, &kept.name));
-        let setting = kept.name.to_string();
-        acts.push(Act::Set(Write { setting, direction: Direction::Elsewhere, felt }));
-    }
-    for firmware in plan.stages.iter().filter_map(|stage| stage.firmware.as_ref()) {
-        acts.push(Act::Do(Deed::Flash));
-        // What limit `no_reset` cannot do the whole reset does.
-        match &firmware.activate {
-            Activation::NicReset => {
-                acts.extend([Act::Do(Deed::LivePatch), Act::Do(Deed::FwActivate)]);
-            }
-            Activation::LivePatch => acts.push(Act::Do(Deed::LivePatch)),
-            Activation::EthtoolReset => acts.push(Act::Do(Deed::EthtoolReset)),
-            // A vendor's tool resets the function, whatever else it does.
-            Activation::Adapter(_) => {
-                acts.extend([Act::Do(Deed::FwActivate), Act::Do(Deed::FunctionReset)]);
-            }
+    let disturbed = plan.snapshot.iter().filter(|kept| !written.contains(&kept.name));
+    acts.extend(disturbed.map(|kept| put_back(kept, nic)));
+    let firmware = plan.stages.iter().filter_map(|stage| stage.firmware.as_ref());
+    acts.extend(firmware.flat_map(acts_of_firmware));
+    acts
+}
+
+/// What putting a run back does, as the log alone tells it.
+pub fn acts_of(run: &RunRecord, nic: &Nic) -> Vec<Act> {
+    let settings = run.originals.iter().map(|kept| put_back(kept, nic));
+    let firmware = run.firmware.iter().filter(|firmware| !firmware.returned);
+    settings.chain(firmware.flat_map(|firmware| acts_of_firmware(&firmware.action))).collect()
+}
+
+fn put_back(kept: &Kept, nic: &Nic) -> Act {
+    let felt =
+        family_of(&kept.name).map_or(Disruption::NicReset, |f| f.disruption(nic, &kept.name));
+    let setting = kept.name.to_string();
+    Act::Set(Write { setting, direction: Direction::Elsewhere, felt })
+}
+
+fn acts_of_firmware(firmware: &FirmwareAction) -> Vec<Act> {
+    let mut acts = vec![Act::Do(Deed::Flash)];
+    // What limit `no_reset` cannot do the whole reset does.
+    match &firmware.activate {
+        Activation::NicReset => {
+            acts.extend([Act::Do(Deed::LivePatch), Act::Do(Deed::FwActivate)]);
+        }
+        Activation::LivePatch => acts.push(Act::Do(Deed::LivePatch)),
+        Activation::EthtoolReset => acts.push(Act::Do(Deed::EthtoolReset)),
+        // A vendor's tool resets the function, whatever else it does.
+        Activation::Adapter(_) => {
+            acts.extend([Act::Do(Deed::FwActivate), Act::Do(Deed::FunctionReset)]);
         }
     }
     acts
 }
 
-fn acts_of(step: &Step) -> impl Iterator<Item = Act> {
+fn acts_of_step(step: &Step) -> impl Iterator<Item = Act> {
     let writes = step.batch.iter().map(|change| {
         Act::Set(Write::new(change.name.as_str(), &change.from, &change.to, step.disruption))
     });

@@ -1,13 +1,16 @@
 //! The one place where a request is held against the policies: facts in, decisions in the log, and on or
 //! back. Putting back what is in flight does not come here: it waits for nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use playbooks::vocabulary::Disruption;
 use policy::{
     Phase, Refusal,
     approval::Tally,
-    decide::{Decision, NO_PERMIT, decide},
+    decide::{Decision, NO_PERMIT, decide, rule},
     request::{Action, Catalog, Clock, Consent, Facts, Principal, Request, Standby, Subject},
     set::PolicySet,
 };
@@ -30,6 +33,8 @@ const NO_POLICIES: &str = "policy-set";
 /// Names of holders and hazards that go into a request; a host with more is refused all the same.
 const NAMED_MAX: usize = 64;
 const DAY_NS: i64 = 86_400 * 1_000_000_000;
+/// Boundaries that a window is looked for behind: a week of a dozen busy venues.
+const BOUNDARIES_MAX: u32 = 1024;
 
 /// What a run would do, as far as policies ask.
 #[derive(Debug, Clone)]
@@ -44,7 +49,7 @@ pub struct Matter<'a> {
     /// The worst that traffic feels, the way back included.
     pub disruption: Disruption,
     /// At the longest, revert included.
-    pub length: std::time::Duration,
+    pub length: Duration,
     /// What guards and hazards have found.
     pub refusals: &'a [Refusal],
     /// Hazards that the request overrides, by id.
@@ -101,7 +106,7 @@ pub fn hold(
     run: Option<&str>,
     principal: &Principal,
     matter: &Matter,
-) -> Result<(), Declined> {
+) -> Result<Permit, Declined> {
     let law = desk.law.loaded();
     for flaw in &law.flaws {
         let words = format!("policy {flaw}; what loaded last stays in force");
@@ -142,8 +147,54 @@ pub fn hold(
                 );
                 (desk.tell)(&Telling::Note(words));
             }
-            Ok(())
+            let requests = decided.into_iter().map(|(request, _)| request).collect();
+            Ok(Permit { on: matter.on.to_owned(), requests })
         }
+    }
+}
+
+/// What was allowed, to be asked again while it goes on.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    on: String,
+    requests: Vec<Request>,
+}
+
+/// What came of asking again: the decisions, for the log, and why not, where one refuses.
+pub type Again = (Vec<Fact>, Option<String>);
+
+impl Permit {
+    /// Asks again. Phases, boundary, clock and freeze are looked at anew, and what is `left` of the run must
+    /// fit; what it was begun on stands: the approvals that it used up, the overrides, the standby path (which
+    /// the guard probes again).
+    ///
+    /// # Errors
+    /// The state directory cannot be read.
+    pub fn again(
+        &self,
+        (host, store): (&dyn Host, &dyn Store),
+        law: &Loaded,
+        left: Duration,
+    ) -> Result<Again> {
+        let Some(set) = &law.set else {
+            return Ok((Vec::new(), Some("no policies are in force".to_owned())));
+        };
+        let frozen = frozen(store)?;
+        let (mut said, mut refused) = (Vec::new(), None);
+        for request in &self.requests {
+            let mut request = request.clone();
+            let facts = &mut request.facts;
+            (facts.venues, facts.boundary_s) = law.phases(host.now().utc_ns);
+            facts.clock = law::clock(host);
+            facts.frozen.clone_from(&frozen);
+            facts.run_s = left.as_secs() + 1;
+            let decision = decide(&request, set);
+            if !decision.allowed && refused.is_none() {
+                refused = Some(words(&decision, set));
+            }
+            said.push(told(&request, &decision, set, &self.on));
+        }
+        Ok((said, refused))
     }
 }
 
@@ -165,6 +216,34 @@ pub fn foresee(
     };
     let decided = decisions(host, set, principal, matter, &facts);
     Ok(decided.into_iter().map(|(_, decision)| decision).collect())
+}
+
+/// When they would allow it, if nothing else changes: the next boundary of a phase from which on they do.
+/// `None`: not within a week, or not as far as the calendars tell.
+pub fn opens(
+    (host, store): (&dyn Host, &dyn Store),
+    law: &Law,
+    (principal, matter): (&Principal, &Matter),
+) -> Result<Option<jiff::Timestamp>> {
+    let loaded = law.loaded();
+    let Some(set) = &loaded.set else { return Ok(None) };
+    let tally = tally(host, store, &law.registry, (principal, matter))?;
+    let mut facts = facts((host, store), loaded, matter, &tally)?;
+    let began = host.now().utc_ns;
+    let mut at = began;
+    for _ in 0..BOUNDARIES_MAX {
+        let Some(next) = loaded.next_boundary(at) else { break };
+        at = i64::try_from(next.as_nanosecond()).unwrap_or(i64::MAX);
+        if at.saturating_sub(began) > 7 * DAY_NS {
+            break;
+        }
+        (facts.venues, facts.boundary_s) = loaded.phases(at);
+        let mut asked = requests(host, principal, matter, &facts).into_iter();
+        if asked.all(|request| rule(&request, set).allowed) {
+            return Ok(Some(next));
+        }
+    }
+    Ok(None)
 }
 
 /// What they would say in each phase, as things stand otherwise: phases of one answer together. For `plan`,
@@ -219,6 +298,19 @@ fn decisions(
     matter: &Matter,
     facts: &Facts,
 ) -> Vec<(Request, Decision)> {
+    let decided = |request| {
+        let decision = decide(&request, set);
+        (request, decision)
+    };
+    requests(host, principal, matter, facts).into_iter().map(decided).collect()
+}
+
+fn requests(
+    host: &dyn Host,
+    principal: &Principal,
+    matter: &Matter,
+    facts: &Facts,
+) -> Vec<Request> {
     let subject = Subject {
         host: host.bearings().host,
         nic: matter.nic.id.to_string(),
@@ -229,9 +321,7 @@ fn decisions(
     each.map(|action| {
         let (principal, mut facts) = (principal.clone(), facts.clone());
         facts.catalog = matter.catalog.about(action);
-        let request = Request { principal, action, subject: subject.clone(), facts };
-        let decision = decide(&request, set);
-        (request, decision)
+        Request { principal, action, subject: subject.clone(), facts }
     })
     .collect()
 }
@@ -270,9 +360,14 @@ fn facts(
     let consent = |name: &String| (name.clone(), Consent { roles: law.config.roles_of(name) });
     facts.approvals = tally.counted.keys().map(consent).collect();
     facts.runs_today = Some(runs_today(store, host.now().utc_ns)?);
-    let frozen = store.get("frozen")?;
-    facts.frozen = frozen.map(|why| String::from_utf8_lossy(&why).trim().to_owned());
+    facts.frozen = frozen(store)?;
     Ok(facts)
+}
+
+/// Why the host is frozen, where it is.
+fn frozen(store: &dyn Store) -> Result<Option<String>> {
+    let why = store.get("frozen")?;
+    Ok(why.map(|why| String::from_utf8_lossy(&why).trim().to_owned()))
 }
 
 /// All that is known without a state directory.

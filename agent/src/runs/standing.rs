@@ -42,10 +42,11 @@ fn flashed(catalog: &Catalog, nic: &NicFacts, plan: &Plan) -> request::Catalog {
 pub fn look(host: &dyn Host, law: &Law, nic: &Nic) -> Verdicts {
     let taken = inventory::take(host, Some(&nic.name)).ok();
     let facts = taken.as_ref().and_then(|inventory| inventory.nic(&nic.name));
-    match (law.catalog(), facts) {
-        (Some(catalog), Some(facts)) => {
-            Verdicts { running: running(catalog, facts), ..Verdicts::UNKNOWN }
-        }
-        (_, _) => Verdicts::UNKNOWN,
-    }
+    let running = facts.map_or(request::Catalog::Unknown, |facts| of(law, facts));
+    Verdicts { running, ..Verdicts::UNKNOWN }
+}
+
+/// Of the firmware that runs, by this host's catalog; unknown where that does not load.
+pub fn of(law: &Law, nic: &NicFacts) -> request::Catalog {
+    law.catalog().map_or(request::Catalog::Unknown, |catalog| running(catalog, nic))
 }

@@ -1,12 +1,16 @@
 //! Who is hurt by a run, before it and right before each of its steps; and where traffic goes meanwhile.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use playbooks::vocabulary::Disruption;
 use policy::{Refusal, Ruling};
 
-use super::{Apply, Declined, Desk, Exit};
+use super::{
+    Apply, Declined, Desk, Exit,
+    permission::{Again, Permit},
+};
 use crate::{
+    engine,
     fault::{Kind, Result},
     guard::{
         self, Report,
@@ -14,9 +18,11 @@ use crate::{
     },
     host::{Host, Nic, nic},
     inventory::NicFacts,
+    law::Loaded,
     log::Fact,
     measure::Meter,
     plan::Plan,
+    store::Store,
 };
 
 /// A NIC that strategies can go to while this one is mended, and the reflector it is probed against.
@@ -55,8 +61,11 @@ pub(super) fn facts(users: &Report, request: &Apply) -> Vec<Fact> {
 }
 
 /// The standby that was asked for, found and not yet probed: a wrong name is a wrong request.
-pub(super) fn standby_nic(host: &dyn Host, request: &Apply) -> Result<Option<Nic>, Declined> {
-    let Some(path) = &request.standby else { return Ok(None) };
+pub(super) fn standby_nic(
+    host: &dyn Host,
+    path: Option<&StandbyPath>,
+) -> Result<Option<Nic>, Declined> {
+    let Some(path) = path else { return Ok(None) };
     let found = nic::find(host, &path.nic).map_err(|fault| {
         let exit = if fault.kind == Kind::Gone { Exit::Wrong } else { Exit::Failed };
         Declined::new(exit, "standby", fault.to_string())
@@ -67,12 +76,12 @@ pub(super) fn standby_nic(host: &dyn Host, request: &Apply) -> Result<Option<Nic
 /// Probes the standby and judges it. Whoever asked for one that is unfit is refused.
 pub(super) fn standby(
     desk: &Desk,
-    request: &Apply,
+    path: Option<&StandbyPath>,
     subject: &NicFacts,
     meter: Option<&mut (dyn Meter + '_)>,
 ) -> Result<(Standby, Option<Fact>), Declined> {
-    let Some(path) = &request.standby else { return Ok((Standby::None, None)) };
-    let Some(found) = standby_nic(desk.host, request)? else { return Ok((Standby::None, None)) };
+    let Some(path) = path else { return Ok((Standby::None, None)) };
+    let Some(found) = standby_nic(desk.host, Some(path))? else { return Ok((Standby::None, None)) };
     let Some(meter) = meter else {
         let why = format!("{} is the standby, and nothing probes it", path.nic);
         return Err(Declined::new(Exit::Wrong, "standby", why));
@@ -111,18 +120,28 @@ pub(super) fn policys(standby: &Standby) -> policy::request::Standby {
     }
 }
 
-/// Asked right before each step that traffic feels: why it may not be made, if so. Somebody may have begun
-/// to use the NIC since it was planned, and the standby may have died.
+/// Somebody may have begun to use the NIC since it was planned, the standby may have died, a venue may have
+/// opened, the host may have been frozen.
 pub(super) struct Gate<'a> {
     pub(super) host: &'a dyn Host,
+    pub(super) store: &'a dyn Store,
+    pub(super) law: &'a Loaded,
+    /// What the run was allowed.
+    pub(super) permit: Permit,
+    /// How long it still takes at the worst when its device is about to restart.
+    pub(super) left: Duration,
     /// Whose harm the operator took upon himself.
     pub(super) overridden: Vec<String>,
     /// Probes the standby once more, where there is one.
     pub(super) standby: Option<RefCell<&'a mut dyn Meter>>,
 }
 
-impl Gate<'_> {
-    pub(super) fn bars(&self, nic: &Nic, disruption: Disruption) -> Option<String> {
+impl engine::Gate for Gate<'_> {
+    fn permits(&self) -> Result<Again> {
+        self.permit.again((self.host, self.store), self.law, self.left)
+    }
+
+    fn bars(&self, nic: &Nic, disruption: Disruption) -> Option<String> {
         if disruption == Disruption::None {
             return None;
         }

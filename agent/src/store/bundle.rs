@@ -6,6 +6,8 @@
 //!
 //! Our entries are JSON texts, so never empty: a length of zero is space that was never written.
 
+mod plain;
+
 use serde::de::IgnoredAny;
 
 /// Entries in a full bundle.
@@ -127,8 +129,10 @@ fn more_follows(bytes: &[u8], at: usize) -> bool {
 
 fn is_json(entry: &[u8]) -> bool {
     // from_slice accepts invalid UTF-8 inside strings that it ignores; the format does not.
-    std::str::from_utf8(entry)
-        .is_ok_and(|text| !text.is_empty() && serde_json::from_str::<IgnoredAny>(text).is_ok())
+    std::str::from_utf8(entry).is_ok_and(|text| {
+        plain::is_json(entry)
+            || (!text.is_empty() && serde_json::from_str::<IgnoredAny>(text).is_ok())
+    })
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub(super) struct Log {
     torn: Option<Torn>,
     /// The last bundle's file, once written to.
     open: Option<File>,
+    /// The file `durable`, once written to.
+    noted: Option<File>,
     /// The file is new, and its name is not durable yet.
     unnamed: bool,
     /// Bytes may stand after the whole entries.
@@ -51,6 +53,7 @@ impl Log {
             durable: (0, 0),
             torn: None,
             open: None,
+            noted: None,
             unnamed: false,
             to_cut: false,
             damage: None,
@@ -246,10 +249,13 @@ impl Log {
     }
 
     /// Notes how far the log is durable. Never synced, so at worst too low.
-    fn mark(&self) {
+    fn mark(&mut self) {
+        if self.noted.is_none() {
+            self.noted = file::open(&self.state.join("durable")).ok().map(|(file, _)| file);
+        }
         // 20 digits each, overwritten in place: no space needed, and no length in between.
         let text = format!("{:020} {:020}\n", self.last, self.durable.1);
-        if let Ok((file, _)) = file::open(&self.state.join("durable")) {
+        if let Some(file) = &self.noted {
             let _ = file.write_all_at(text.as_bytes(), 0);
         }
     }

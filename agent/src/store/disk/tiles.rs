@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -31,6 +32,8 @@ pub(super) struct Tiles {
     edge: Edge,
     /// Files written since they were last made durable.
     dirty: BTreeSet<PathBuf>,
+    /// The file written to last: nearly always the same tile of leaves.
+    open: Option<(PathBuf, File)>,
 }
 
 #[derive(Debug, Default)]
@@ -110,12 +113,14 @@ impl Tiles {
     pub(super) fn write(&mut self) -> Result<()> {
         for (level, tile) in self.levels.iter_mut().enumerate() {
             while let Some((n, hashes)) = tile.owed.first() {
-                put(&self.log, &mut self.dirty, level, *n, 0, hashes)?;
+                let files = (&mut self.dirty, &mut self.open);
+                put(&self.log, files, (level, *n), 0, hashes)?;
                 tile.owed.remove(0);
             }
             if tile.written < tile.hashes.len() {
                 let fresh = &tile.hashes[tile.written..];
-                put(&self.log, &mut self.dirty, level, tile.n, tile.written, fresh)?;
+                let files = (&mut self.dirty, &mut self.open);
+                put(&self.log, files, (level, tile.n), tile.written, fresh)?;
                 tile.written = tile.hashes.len();
             }
         }
@@ -139,6 +144,8 @@ impl Tiles {
     /// of those that were wrong. Only the last tile of each level is looked at.
     pub(super) fn mend(&mut self) -> Result<Vec<String>> {
         self.write()?;
+        // Another file may take its place.
+        self.open = None;
         let mut mended = Vec::new();
         for (level, tile) in self.levels.iter().enumerate() {
             let name = path(level, tile.n);
@@ -165,9 +172,8 @@ fn bytes(hashes: &[Hash]) -> Vec<u8> {
 
 fn put(
     log: &Path,
-    dirty: &mut BTreeSet<PathBuf>,
-    level: usize,
-    n: u64,
+    (dirty, open): (&mut BTreeSet<PathBuf>, &mut Option<(PathBuf, File)>),
+    (level, n): (usize, u64),
     at: usize,
     hashes: &[Hash],
 ) -> Result<()> {
@@ -177,13 +183,17 @@ fn put(
     {
         file::directory(parent)?;
     }
-    let (opened, _) = file::open(&path)?;
+    let opened = match open.take().filter(|(known, _)| *known == path) {
+        Some((_, file)) => file,
+        None => file::open(&path)?.0,
+    };
     // A new tile begins a file; whatever was there under its name goes.
     let emptied = if at == 0 { opened.set_len(0) } else { Ok(()) };
     emptied
         .and_then(|()| opened.write_all_at(&bytes(hashes), at as u64 * 32))
         .map_err(|error| file::fault(format!("write {}", path.display()), &error))?;
-    dirty.insert(path);
+    dirty.insert(path.clone());
+    *open = Some((path, opened));
     Ok(())
 }
 

@@ -1,0 +1,165 @@
+//! Putting a commit back is a run: phases, hazards, approvals and a standby path count for it.
+
+use std::collections::BTreeSet;
+
+use agent::{
+    approvals,
+    log::{Fact, RunState},
+    runs::{self, Exit, hazards::Overrides},
+    store::Store,
+};
+use firmware_catalog::{
+    Catalog,
+    catalog::{Part, SiteFile},
+};
+use policy::{
+    approval::{NAMESPACE, Statement},
+    sshsig::People,
+};
+
+use crate::{
+    asked, decisions, facts,
+    keys::{Scratch, public},
+    place::{Place, Wish},
+};
+
+/// Two people who may approve, at a venue.
+const SITE: &str = "venues: [SSE]\npeople:\n  ops-1: { uid: 0, roles: [operator, supervisor] }\n  \
+    risk-1: { roles: [approver] }\n  risk-2: { roles: [approver] }\n";
+
+/// A firmware that was committed while the venue was closed; it is Tuesday 10:00 in Shanghai now.
+fn trading() -> Place {
+    let mut place = Place::new("");
+    place.config = Some(SITE);
+    place.wait_hours(7);
+    let record = place.apply(&Wish::firmware()).expect("a run");
+    assert_eq!(record.state, RunState::Committed, "{}", record.why);
+    place.wait_hours(17);
+    place
+}
+
+#[test]
+fn a_disruptive_way_back_waits_for_its_window_which_is_known() {
+    let place = trading();
+    let declined = place.revert().expect_err("it is refused");
+    assert_eq!((declined.rule.as_str(), declined.exit), ("continuous", Exit::Refused));
+    assert_eq!(place.last().state, RunState::Committed);
+    let opens = place.at_desk(|desk| runs::window(desk, &place.last(), &place.back(desk)));
+    // After the last fixed-price auction of the day, at 15:30 in Shanghai.
+    let opens = opens.expect("it is known").expect("there is one");
+    assert_eq!(opens.to_string(), "2026-01-06T07:30:00Z");
+    let wait = opens.as_second() - place.now().as_second();
+    place.wait_seconds(u64::try_from(wait).expect("later"));
+    assert_eq!(place.revert().expect("it goes back").state, RunState::Reverted);
+}
+
+#[test]
+fn a_frozen_host_has_no_window() {
+    let place = trading();
+    place.store.put("frozen", b"look into it").expect("room");
+    assert!(place.revert().expect_err("it is refused").rule.contains("continuous"));
+    let opens = place.at_desk(|desk| runs::window(desk, &place.last(), &place.back(desk)));
+    assert_eq!(opens.expect("it can be told"), None);
+}
+
+#[test]
+fn two_approvals_of_the_plan_and_a_standby_let_it_go_back_in_trading_once() {
+    let mut place = trading();
+    let scratch = Scratch::new("law-back");
+    let keys = ["risk-1", "risk-2"].map(|who| (who, scratch.key(who, &["ed25519"], "")));
+    let signers: String =
+        keys.iter().map(|(who, key)| format!("{who} {}\n", public(key))).collect();
+    place.registry.people = People::parse(signers.as_bytes()).expect("two people");
+    let run = place.last();
+    let plan = place.at_desk(|desk| Ok(runs::plan_of(&run, desk.store))).expect("a desk");
+    let plan = plan.expect("its plan");
+    for (who, key) in &keys {
+        let statement = Statement {
+            plan: run.plan.clone(),
+            scope: approvals::scope(&plan.host),
+            approver: (*who).to_owned(),
+            expires: jiff::Timestamp::from_second(place.now().as_second() + 3600).expect("a time"),
+        };
+        let text = statement.text();
+        let signature = scratch.sign(key, NAMESPACE, text.as_bytes(), &[]);
+        let (name, sig) = approvals::names(&run.plan, who).expect("names");
+        place.store.put(&name, text.as_bytes()).expect("room");
+        place.store.put(&sig, &signature).expect("room");
+    }
+    // Consent alone does not carry the traffic.
+    assert_eq!(place.revert().expect_err("no standby").rule, "continuous");
+    let record = place.revert_by(|back| place.with_standby(back)).expect("it goes back");
+    assert_eq!(record.state, RunState::Reverted, "{}", record.why);
+    let decided = decisions(&place);
+    let last = decided.last().expect("a decision");
+    assert_eq!(facts(last)["standby"], "free");
+    let names: BTreeSet<&String> =
+        facts(last)["approvals"].as_object().expect("a map").keys().collect();
+    assert_eq!(names.len(), 2);
+    let used = |fact: &Fact| matches!(fact, Fact::ApprovalsUsed { .. });
+    let entries = place.last().entries;
+    assert_eq!(entries.iter().filter(|entry| used(&entry.fact)).count(), 1);
+    assert!(entries.iter().any(|entry| matches!(entry.fact, Fact::Standby { .. })));
+    let at = jiff::Timestamp::from_second(place.now().as_second()).expect("a time");
+    let tally = approvals::tally(&place.store, &place.registry, &run.plan, &plan.host, None, at);
+    assert!(tally.expect("a tally").1.counted.is_empty(), "they are used up");
+}
+
+#[test]
+fn somebody_acts_alone_and_both_times_are_to_be_countersigned() {
+    let place = trading();
+    let alone =
+        |back| runs::Back { break_glass: Some("it hurts".to_owned()), ..place.with_standby(back) };
+    let record = place.revert_by(alone).expect("it goes back");
+    assert_eq!(record.state, RunState::Reverted, "{}", record.why);
+    assert_eq!(asked(&place).last(), Some(&("break-glass".to_owned(), true)));
+    let glass = place.last().break_glass;
+    assert_eq!(glass.len(), 1);
+    assert_eq!((glass[0].action.as_str(), glass[0].by.as_deref()), ("revert", Some("ops-1")));
+    assert!(glass[0].words(place.now().as_nanosecond() as i64).starts_with("BREAK-GLASS (revert)"));
+}
+
+#[test]
+fn a_hazard_learnt_of_since_stands_in_its_way_and_can_be_overridden_by_name() {
+    let mut place = Place::new("");
+    assert_eq!(place.apply(&Wish::firmware()).expect("a run").state, RunState::Committed);
+    // What was overridden when it began covers its way back.
+    place.catalog = Some(hazardous());
+    let revert = |ids: &[&str]| {
+        let hazards = Overrides::These(ids.iter().map(|id| (*id).to_owned()).collect());
+        place.revert_by(|back| runs::Back { hazards, ..back })
+    };
+    let declined = revert(&[]).expect_err("it is refused");
+    assert_eq!((declined.rule.as_str(), declined.exit), ("hazard", Exit::Refused), "{declined}");
+    assert!(declined.why.contains("SITE-1") && !declined.why.contains("KB-"), "{declined}");
+    assert_eq!(place.last().state, RunState::Committed);
+    assert_eq!(revert(&["KB-999"]).expect_err("no such hazard").exit, Exit::Wrong);
+    let record = revert(&["SITE-1"]).expect("it goes back");
+    assert_eq!(record.state, RunState::Reverted, "{}", record.why);
+    assert_eq!(decisions(&place).pop().expect("a decision").action, "override-hazard");
+    let overridden =
+        |fact: &Fact| matches!(fact, Fact::HazardOverridden { issue, .. } if issue == "SITE-1");
+    assert!(place.last().entries.iter().any(|entry| overridden(&entry.fact)));
+}
+
+/// The shipped catalog with one more defect.
+fn hazardous() -> Catalog {
+    let issue = r#"
+issues:
+  - id: SITE-1
+    driver: mlx5_core
+    hardware: all
+    kind: remediation-action-hazard
+    title: The card does not come back
+    symptom: no link
+    trigger: a restart
+    remedy: power the host off
+    forbids: [fw-activate]
+    kernels: [{ introduced: "5.0", fixed: not-yet }]
+    source: a test
+    confidence: high
+"#;
+    let (path, text) = ("issues/test.yaml".to_owned(), issue.as_bytes().to_vec());
+    let file = SiteFile { path, part: Part::Issues, text };
+    Catalog::with_site(&[file]).unwrap_or_else(|bad| panic!("{bad:?}"))
+}

@@ -4,6 +4,7 @@
 //! effect; what follows is recovered; the machine must end as it was, or committed. `nicmend playbook
 //! test` shows the result to authors; the tests walk every step and seeded pairs of steps.
 
+mod card;
 mod machine;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use firmware_catalog::Catalog;
 use playbooks::Playbook;
 
+pub use card::shelf_for;
 pub use machine::machine_for;
 
 use crate::{

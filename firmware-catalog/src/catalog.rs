@@ -156,6 +156,17 @@ impl Catalog {
         self.site.models.iter().find(ours).or_else(|| crate::lookup(vendor, device))
     }
 
+    /// Every PCI device there is; the site's first.
+    pub fn models(&self) -> impl Iterator<Item = &Model> {
+        let replaced = |shipped: &&Model| {
+            let same =
+                |ours: &Model| (ours.vendor, ours.device) == (shipped.vendor, shipped.device);
+            self.site.models.iter().any(same)
+        };
+        let shipped = crate::model::all().filter(move |model| !replaced(model));
+        self.site.models.iter().chain(shipped.map(shorter))
+    }
+
     /// The model of this NIC, by its PCI ids.
     pub fn model_of(&self, subject: &Subject) -> Option<&Model> {
         subject.pci.and_then(|(vendor, device)| self.model(vendor, device))

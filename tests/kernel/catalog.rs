@@ -171,3 +171,46 @@ fn a_broken_site_catalog_stops_writing_with_its_place() {
     assert_eq!(code(&output), 2, "{}", said(&output));
     assert!(said(&output).contains("not a regular file"), "{}", said(&output));
 }
+
+const FIRMWARE: &str = "version-scheme: mlx5\nfirmware:\n  \
+    - { model: ConnectX-4 Lx, boards: [MT_2420110034], version: \"14.31.1014\", state: golden, source: ticket 2, \
+    image: { file: fw.bin, sha256: 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff } }\n";
+
+const TO_GOLDEN: &str = "apiVersion: nicmend/v1\nkind: Playbook\n\
+    metadata: { name: to-golden, version: 1.0.0, summary: The golden firmware }\n\
+    applies-to: { driver: [mlx5_core], model: [\"ConnectX-4 Lx\"] }\n\
+    stages:\n  - { name: firmware, firmware: { version: golden, activate: nic-reset } }\n\
+    guardrails: { latency.p50: { no-worse-than: 5% } }\n\
+    verify: { transport: udp, settle: 2s, window: 1s, rate: 1000, payload: 64 }\n";
+
+/// A firmware stage is rehearsed on a simulated card of the catalog's, by the catalog's rules.
+#[test]
+fn a_firmware_stage_is_rehearsed_by_the_sites_catalog() {
+    let test = "a_firmware_stage_is_rehearsed_by_the_sites_catalog";
+    let Some(exchange) = Exchange::new(test) else { return };
+    let playbook = exchange.playbook("to-golden", TO_GOLDEN);
+    let rehearse = || exchange.done(&["playbook", "test", &playbook, "--json"]);
+    let without = rehearse();
+    assert_eq!(code(&without), 2, "{}", said(&without));
+    assert!(said(&without).contains("no golden version is named for ConnectX-4 Lx"));
+
+    let folder = exchange.folder.join("etc/catalog/firmware");
+    std::fs::create_dir_all(&folder).expect("a folder for the site's catalog");
+    let site = |text: &str| std::fs::write(folder.join("site.yaml"), text).expect("write it");
+    site(FIRMWARE);
+    let told = rehearse();
+    assert_eq!(code(&told), 0, "{}", said(&told));
+    let told = json(&told);
+    assert_eq!(
+        (told["ending"].as_str(), &told["broken"]),
+        (Some("committed"), &serde_json::json!([]))
+    );
+    assert!(told["crashes"].as_u64() > Some(100), "{told}");
+
+    site(&format!(
+        "{FIRMWARE}minimum:\n  - {{ model: ConnectX-4 Lx, version: \"14.32.0\", source: ticket 3 }}\n"
+    ));
+    let below = rehearse();
+    assert_eq!(code(&below), 2, "{}", said(&below));
+    assert!(said(&below).contains("below 14.32.0"), "{}", said(&below));
+}

@@ -14,7 +14,7 @@ use playbooks::{playbook::Verify, vocabulary::Disruption};
 
 use self::evidence::Piece;
 use crate::{
-    fault::Fault,
+    fault::{Fault, Kind},
     firmware::kept::Kept,
     host::{Host, Nic},
     log::{Entry, Fact, Stamp, Who},
@@ -137,10 +137,12 @@ impl Engine<'_> {
         let _ = self.host.notices();
         let mut event = event;
         loop {
-            let mut action = run.step(event);
-            if !run.is_returning()
-                && let Some(why) = (self.stop)()
-            {
+            // A wait that was cut short because somebody wants to stop has nothing else to say.
+            let mut action = match self.wanted_stop(run) {
+                Some(why) if is_of_waiting(&event) => run.step(Event::Stop(why)),
+                Some(_) | None => run.step(event),
+            };
+            if let Some(why) = self.wanted_stop(run) {
                 action = run.step(Event::Stop(why));
             }
             event = match action {
@@ -168,6 +170,10 @@ impl Engine<'_> {
         }
     }
 
+    fn wanted_stop(&self, run: &Run) -> Option<String> {
+        if run.is_returning() { None } else { (self.stop)() }
+    }
+
     /// Nobody is asked on the way back: reverting stops for nobody.
     fn barred(&self, run: &Run, step: &Step) -> Option<String> {
         let bench = self.bench.as_ref().filter(|_| run.is_forward())?;
@@ -176,6 +182,7 @@ impl Engine<'_> {
 
     /// Appends facts as entries of this run.
     pub fn record(&mut self, facts: Vec<Fact>, durable: Durable) -> Result<(), Fault> {
+        self.in_office(durable)?;
         if self.lost_count {
             self.seq = self.store.length()?;
             self.lost_count = false;
@@ -197,6 +204,39 @@ impl Engine<'_> {
         self.seq += entries.len() as u64;
         self.lost_count = false;
         Ok(())
+    }
+
+    /// A writer that has been replaced writes no more into the log than to the machine: whoever took over
+    /// has decided about the run. Where the epoch cannot be read, what must be durable is not said.
+    fn in_office(&self, durable: Durable) -> Result<(), Fault> {
+        match (self.store.epoch(), durable) {
+            (Ok(epoch), _) if epoch == self.epoch => Ok(()),
+            (Ok(epoch), _) => Err(self.replaced(epoch)),
+            (Err(_), Durable::BestEffort) => Ok(()),
+            (Err(fault), Durable::Yes) => Err(fault),
+        }
+    }
+
+    pub(crate) fn replaced(&self, by: u64) -> Fault {
+        let cause = format!("epoch {by} has taken over from {}", self.epoch);
+        Fault::new(Kind::Denied, format!("write for run {}", self.id), cause)
+    }
+}
+
+/// Whether this answers an action that only waits or measures.
+fn is_of_waiting(event: &Event) -> bool {
+    match event {
+        Event::Settled(_) | Event::Baselined(_) | Event::Measured(_) => true,
+        Event::Begin
+        | Event::Recorded(_)
+        | Event::Judged(_)
+        | Event::Wrote { .. }
+        | Event::Values(_)
+        | Event::Firmware(_)
+        | Event::Paused
+        | Event::Intruded(_)
+        | Event::Barred(_)
+        | Event::Stop(_) => false,
     }
 }
 

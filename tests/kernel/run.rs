@@ -7,7 +7,7 @@ mod exchange;
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,12 +39,17 @@ fn yaml(settings: &str, window: &str, worse: &str) -> String {
 }
 
 /// Starts a run and follows it until its second window begins: everything is written by then.
-/// The pipe of its progress is handed back, so that the run does not lose it.
 fn until_stage(exchange: &Exchange, playbook: &str) -> (Child, impl Sized + use<>) {
-    let mut child = exchange.apply(playbook).spawn().expect("start nicmend");
+    follow(exchange.apply(playbook), "measure   stage 1")
+}
+
+/// Follows a run until it says this. The pipe of its progress is handed back, so that the run does not
+/// lose it.
+fn follow(mut command: Command, until: &str) -> (Child, impl Sized + use<>) {
+    let mut child = command.spawn().expect("start nicmend");
     let mut lines = BufReader::new(child.stderr.take().expect("its progress")).lines();
     let mut told = String::new();
-    while !told.starts_with("measure   stage 1") {
+    while !told.starts_with(until) {
         told = lines.next().expect("more progress").expect("text");
     }
     (child, lines)
@@ -232,4 +237,35 @@ fn one_run_waits_for_another() {
     assert_eq!(code(&output), 0, "{}", said(&output));
     // The first ended by itself, before or beside what a busy machine could tell.
     assert!([0, 3].contains(&code(&finished(first))));
+}
+
+#[test]
+fn ctrl_c_in_the_baseline_is_a_stop_like_any_other() {
+    let test = "ctrl_c_in_the_baseline_is_a_stop_like_any_other";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let playbook = exchange.playbook("long", &yaml(HELPS, "20s", "2000%"));
+    let (child, _progress) = follow(exchange.apply(&playbook), "measure   baseline");
+    signal(&child, Signal::SIGINT);
+    let output = finished(child);
+    assert_eq!(code(&output), 3, "{}", said(&output));
+    assert_eq!(json(&output)["why"], "stopped by Ctrl-C");
+}
+
+#[test]
+fn a_writer_that_was_replaced_neither_commits_nor_writes() {
+    let test = "a_writer_that_was_replaced_neither_commits_nor_writes";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("helps", &yaml(HELPS, "1s", "2000%"));
+    let (child, _progress) = until_stage(&exchange, &playbook);
+    let written = exchange.witness();
+    std::fs::write(exchange.state().join("epoch"), "00000000000000009999\n").unwrap();
+    let output = finished(child);
+    assert_eq!(code(&output), 5, "{}", said(&output));
+    assert!(said(&output).contains("epoch 9999 has taken over"), "{}", said(&output));
+    assert_eq!(exchange.witness(), written, "it may not write any more");
+    // Nor into the log: whoever took over finds the run open, and finishes it.
+    assert_eq!(json(&exchange.done(&["runs", "last", "--json"]))["state"], "running");
+    assert_eq!(code(&exchange.done(&["recover"])), 0);
+    assert_eq!(exchange.witness(), before);
 }

@@ -85,10 +85,7 @@ impl Engine<'_> {
     pub(super) fn fence(&self, run: &Run) -> Result<()> {
         match self.store.epoch() {
             Ok(epoch) if epoch == self.epoch => Ok(()),
-            Ok(epoch) => {
-                let cause = format!("epoch {epoch} has taken over from {}", self.epoch);
-                Err(Fault::new(Kind::Denied, format!("write for run {}", self.id), cause))
-            }
+            Ok(epoch) => Err(self.replaced(epoch)),
             Err(_) if run.is_returning() => Ok(()),
             Err(fault) => Err(fault),
         }

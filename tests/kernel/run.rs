@@ -269,3 +269,39 @@ fn a_writer_that_was_replaced_neither_commits_nor_writes() {
     assert_eq!(code(&exchange.done(&["recover"])), 0);
     assert_eq!(exchange.witness(), before);
 }
+
+#[test]
+fn abort_stops_the_run_that_it_names_and_no_other() {
+    let test = "abort_stops_the_run_that_it_names_and_no_other";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("long", &yaml(HELPS, "2s", "2000%"));
+    let (mut dead, _progress) = until_stage(&exchange, &playbook);
+    dead.kill().unwrap();
+    dead.wait().unwrap();
+    let run = json(&exchange.done(&["runs", "last", "--json"]))["id"].as_str().unwrap().to_owned();
+    let (state, run_dir) = (exchange.state(), exchange.folder.join("run"));
+    // From another namespace, of the same state directory, what is open here cannot be finished.
+    let elsewhere = std::thread::spawn(move || {
+        let Some(other) = Exchange::new(test) else { return };
+        let mut apply = other.apply(&playbook);
+        apply.env("NICMEND_STATE_DIR", &state).env("NICMEND_RUN_DIR", &run_dir);
+        let (child, _more) = follow(apply, "measure   stage 1");
+        let mut abort = other.nicmend(&["abort", &run]);
+        abort.env("NICMEND_STATE_DIR", &state).env("NICMEND_RUN_DIR", &run_dir);
+        let refused = finished(abort.spawn().unwrap());
+        assert_eq!(code(&refused), 1, "{}", said(&refused));
+        assert!(said(&refused).contains("has no process any more"), "{}", said(&refused));
+        // What an older process of this pid was asked is not for this run.
+        let file = run_dir.join(format!("abort-{}", child.id()));
+        std::fs::create_dir_all(&run_dir).unwrap();
+        std::fs::write(file, format!("{run}\n")).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        signal(&child, Signal::SIGTERM);
+        let output = finished(child);
+        assert_eq!(json(&output)["why"], "stopped by SIGTERM", "{}", said(&output));
+    });
+    elsewhere.join().expect("what is tried in the other namespace");
+    assert_eq!(code(&exchange.done(&["recover"])), 0);
+    assert_eq!(exchange.witness(), before);
+}

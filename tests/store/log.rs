@@ -68,7 +68,7 @@ fn one_writer_and_the_other_is_told_who() {
     let refused = Disk::open(&scratch.0, Access::Write).unwrap_err();
     assert_eq!(refused.kind, Kind::Busy);
     assert!(refused.cause.contains(&std::process::id().to_string()), "{refused}");
-    assert_eq!(scratch.read().holder().unwrap(), Some(std::process::id()));
+    assert_eq!(scratch.read().holder().unwrap(), Some((std::process::id(), None)));
     disk.holds("2026-01-05-0001");
     let refused = Disk::open(&scratch.0, Access::Write).unwrap_err();
     assert!(refused.cause.contains("run 2026-01-05-0001"), "{refused}");

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{Common, Done, out, place};
 use crate::{
     fault::{Fault, Kind},
-    log::{History, RunState},
+    log::{History, RunRecord, RunState},
     runs::{Declined, Exit},
-    store::Store,
+    store::{Store, disk::Disk},
 };
 
 #[derive(Debug, clap::Args)]
@@ -29,11 +29,8 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         let why = format!("run {id} is not in flight; `nicmend revert {id}` puts a commit back");
         return Err(Declined::new(Exit::Wrong, "run", why));
     }
-    let Some(holder) = disk.holder()? else {
-        let why = format!("run {id} has no process any more; `nicmend recover` finishes it");
-        return Err(Declined::new(Exit::Failed, "run", why));
-    };
-    ask(&place::abort_file(common, holder))?;
+    let holder = holder(&disk, &id)?;
+    ask(&place::abort_file(common, holder), &id)?;
     out::remark(&format!("asked process {holder} to put run {id} back"));
     let mut waited = Duration::ZERO;
     while waited < WAIT_MAX {
@@ -43,10 +40,9 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         if let Ok(run) = history.find(&id)
             && run.state != RunState::Running
         {
-            super::runs::show_one(common, run);
-            return Ok(if run.state == RunState::Stuck { Exit::Stuck } else { Exit::Done });
+            return ended(common, run);
         }
-        if disk.holder()? != Some(holder) {
+        if disk.holder()?.map(|(pid, _)| pid) != Some(holder) {
             let why = format!("process {holder} ended before run {id} did; `nicmend recover`");
             return Err(Declined::new(Exit::Failed, "run", why));
         }
@@ -55,11 +51,46 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
     Err(Declined::new(Exit::Failed, "run", why))
 }
 
-fn ask(file: &std::path::Path) -> Result<(), Fault> {
+/// The process that drives this run, and not another that holds the lock for a run of its own.
+fn holder(disk: &Disk, id: &str) -> Result<u32, Declined> {
+    let gone = |who: String| {
+        let why = format!("run {id} has no process any more{who}; `nicmend recover` finishes it");
+        Err(Declined::new(Exit::Failed, "run", why))
+    };
+    match disk.holder()? {
+        None => gone(String::new()),
+        Some((pid, Some(other))) if other != id => {
+            gone(format!(" (process {pid} drives run {other})"))
+        }
+        Some((pid, _)) => Ok(pid),
+    }
+}
+
+/// What the wish has come to: a run that committed first is in force.
+fn ended(common: &Common, run: &RunRecord) -> Done {
+    let shown = |exit| {
+        super::runs::show_one(common, run);
+        Ok(exit)
+    };
+    match run.state {
+        RunState::Stuck => shown(Exit::Stuck),
+        RunState::Committed => {
+            let why = format!(
+                "run {} had committed before it could be stopped and is in force; \
+                 `nicmend revert {}` puts it back",
+                run.id, run.id
+            );
+            Err(Declined::new(Exit::Failed, "run", why))
+        }
+        RunState::Running | RunState::Reverted | RunState::Refused => shown(Exit::Done),
+    }
+}
+
+fn ask(file: &std::path::Path, id: &str) -> Result<(), Fault> {
     let act = format!("write {}", file.display());
     let fault = |e: std::io::Error| Fault::new(Kind::Io, act.clone(), e.to_string());
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).map_err(fault)?;
     }
-    std::fs::write(file, b"abort\n").map_err(fault)
+    std::fs::write(file, format!("{id}\n")).map_err(fault)
 }

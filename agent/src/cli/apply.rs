@@ -217,6 +217,7 @@ pub(super) fn at_desk<T>(
         if let Telling::Begun { run } = telling {
             // Whoever is refused meanwhile is told by which run.
             disk.holds(run);
+            wishes.drives(run);
         }
         place::tell(telling);
     };

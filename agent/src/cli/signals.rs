@@ -2,9 +2,11 @@
 //! the operator's terminal dying changes nothing.
 
 use std::{
-    path::PathBuf,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -15,9 +17,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 pub(super) struct Wishes {
     interrupt: Arc<AtomicBool>,
     terminate: Arc<AtomicBool>,
-    /// `RUN/abort-<pid>`: another nicmend asks.
+    /// `RUN/abort-<pid>`: another nicmend asks, for the run that the file names.
     abort: Option<PathBuf>,
+    /// The run that this process drives, once it has begun one.
+    run: OnceLock<String>,
 }
+
+/// More than a run's id is none.
+const ABORT_BYTES_MAX: u64 = 256;
 
 impl Wishes {
     /// Takes over the signals of this process. `abort` is the file by which `nicmend abort` asks.
@@ -28,7 +35,13 @@ impl Wishes {
         };
         // Registered so that the default (death) does not happen; nobody reads it.
         flag(SIGHUP)?;
-        Ok(Wishes { interrupt: flag(SIGINT)?, terminate: flag(SIGTERM)?, abort })
+        let run = OnceLock::new();
+        Ok(Wishes { interrupt: flag(SIGINT)?, terminate: flag(SIGTERM)?, abort, run })
+    }
+
+    /// From now on `abort` of this run is heard. The first one counts: a process drives one run.
+    pub(super) fn drives(&self, run: &str) {
+        let _ = self.run.set(run.to_owned());
     }
 
     pub(super) fn stop(&self) -> Option<String> {
@@ -38,7 +51,15 @@ impl Wishes {
         if self.terminate.load(Ordering::Relaxed) {
             return Some("stopped by SIGTERM".to_owned());
         }
-        let asked = self.abort.as_ref().is_some_and(|path| path.exists());
+        // Whoever asked may have meant a run that ended before ours began.
+        let run = self.run.get()?;
+        let asked = read(self.abort.as_ref()?).is_some_and(|named| named.trim_end() == run);
         asked.then(|| "stopped by `nicmend abort`".to_owned())
     }
+}
+
+fn read(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(ABORT_BYTES_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
 }

@@ -209,11 +209,11 @@ impl Disk {
         }
     }
 
-    /// The process that holds the lock now, if one does.
+    /// The process that holds the lock now, if one does, and the run that it named.
     ///
     /// # Errors
     /// `Malformed` where one holds it and has not said who it is.
-    pub fn holder(&self) -> Result<Option<u32>> {
+    pub fn holder(&self) -> Result<Option<(u32, Option<String>)>> {
         lock::holder(&self.state)
     }
 

@@ -61,8 +61,8 @@ impl Lock {
     }
 }
 
-/// The process that holds the lock, if one does: asked of the kernel, then of the file.
-pub(super) fn holder(state: &Path) -> Result<Option<u32>> {
+/// The process that holds the lock, if one does, and for which run: asked of the kernel, then of the file.
+pub(super) fn holder(state: &Path) -> Result<Option<(u32, Option<String>)>> {
     let path = state.join("lock");
     let act = || format!("see who holds {}", path.display());
     let opened = match File::open(&path) {
@@ -74,7 +74,7 @@ pub(super) fn holder(state: &Path) -> Result<Option<u32>> {
         // Nobody holds it; ours is given back as it goes out of scope.
         Ok(_) => Ok(None),
         Err((_, Errno::EWOULDBLOCK)) => match read(&path) {
-            Some(holder) => Ok(Some(holder.pid)),
+            Some(holder) => Ok(Some((holder.pid, holder.run))),
             None => Err(Fault::new(Kind::Malformed, act(), "whoever holds it has not said so")),
         },
         Err((_, errno)) => Err(Fault::errno(act(), errno as i32, None)),

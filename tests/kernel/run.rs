@@ -305,3 +305,23 @@ fn abort_stops_the_run_that_it_names_and_no_other() {
     assert_eq!(code(&exchange.done(&["recover"])), 0);
     assert_eq!(exchange.witness(), before);
 }
+
+#[test]
+fn a_name_that_has_gone_over_to_another_nic_is_not_written_to() {
+    let test = "a_name_that_has_gone_over_to_another_nic_is_not_written_to";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let key = format!("net.ipv4.neigh.{NIC}.gc_stale_time");
+    let setting = format!("sysctl.{key}: 77");
+    let playbook = exchange.playbook("stale", &yaml(&setting, "300ms", "2000%"));
+    let output = kept(|| finished(exchange.apply(&playbook).spawn().unwrap()));
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    exchange.netns.run("ip", &["link", "set", NIC, "down"]);
+    exchange.netns.run("ip", &["link", "set", NIC, "name", "nmwas0"]);
+    exchange.netns.veth(NIC, "nmother1", 1);
+    exchange.netns.run("sysctl", &["-w", &format!("{key}=55")]);
+    // The NIC is not to be found, and its key neither: said, and the stranger's left alone.
+    let reverted = exchange.done(&["revert", "last"]);
+    assert_eq!(code(&reverted), 5, "{}", said(&reverted));
+    assert!(said(&reverted).contains(&key), "{}", said(&reverted));
+    assert_eq!(exchange.netns.run("sysctl", &["-n", &key]).trim(), "55");
+}

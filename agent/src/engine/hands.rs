@@ -12,6 +12,7 @@ use crate::{
     plan::Step,
     run::{Event, Run},
     setting::{Current, family_of},
+    settings::sysctl,
 };
 
 /// A driver that is busy (EBUSY: a reset, another ethtool) is asked again: 20, 40, 80, 160 ms later.
@@ -126,10 +127,11 @@ impl Engine<'_> {
     }
 }
 
-/// A kernel parameter belongs to the namespace or the host, whatever became of the NIC.
+/// A kernel parameter belongs to the namespace or the host, whatever became of the NIC; but one that
+/// names an interface went with it.
 fn needs_no_nic(name: &Name) -> bool {
     match name.setting().scope {
-        Scope::Netns | Scope::Host => true,
+        Scope::Netns | Scope::Host => sysctl::interface_of(name).is_none(),
         Scope::Nic | Scope::Device => false,
     }
 }

@@ -79,8 +79,11 @@ impl Family for Sysctl {
         vec![plain::readings(outcomes); nics.len()]
     }
 
-    fn read(&self, host: &dyn Host, _nic: &Nic, names: &[Name]) -> Vec<Result<Current>> {
-        let each = |name| confined(host, name, "read").and_then(|path| current(host, name, &path));
+    fn read(&self, host: &dyn Host, nic: &Nic, names: &[Name]) -> Vec<Result<Current>> {
+        let each = |name: &Name| {
+            this_nics(host, nic, name, "read")?;
+            confined(host, name, "read").and_then(|path| current(host, name, &path))
+        };
         names.iter().map(each).collect()
     }
 
@@ -109,6 +112,7 @@ impl Family for Sysctl {
             let Value::Text(text) = &change.to else {
                 return Err(plain::wrong_kind(change, &nic.name));
             };
+            this_nics(host, nic, &change.name, "set")?;
             let path = confined(host, &change.name, "set")?;
             host.write(&path, text).map_err(|fault| fault.during(act))?;
         }
@@ -153,6 +157,33 @@ fn current(host: &dyn Host, name: &Name, path: &Path) -> Result<Current> {
 fn path_of(name: &Name, act: &str) -> Result<PathBuf> {
     policy::sysctl::path_of(name.rest())
         .map_err(|refusal| Fault::new(Kind::Denied, format!("{act} {name}"), refusal.to_string()))
+}
+
+/// The interface whose parameter this is, where the key names one: `eth1.100` of
+/// `net.ipv4.neigh.eth1/100.gc_stale_time`.
+pub(crate) fn interface_of(name: &Name) -> Option<String> {
+    let parts: Vec<&str> = name.rest().split('.').collect();
+    match parts.as_slice() {
+        ["net", "ipv4" | "ipv6", "neigh" | "conf", "all" | "default", _] => None,
+        ["net", "ipv4" | "ipv6", "neigh" | "conf", interface, _] if name.family() == "sysctl" => {
+            Some(interface.replace('/', "."))
+        }
+        _ => None,
+    }
+}
+
+/// A key that names an interface is this NIC's, or that of one stacked on it (a VLAN): a name that has gone
+/// over to another NIC is another NIC's key.
+fn this_nics(host: &dyn Host, nic: &Nic, name: &Name, act: &str) -> Result<()> {
+    let Some(interface) = interface_of(name).filter(|interface| *interface != nic.name) else {
+        return Ok(());
+    };
+    let lower = format!("/sys/class/net/{interface}/lower_{}", nic.name);
+    if host.target(Path::new(&lower)).is_ok() {
+        return Ok(());
+    }
+    let cause = format!("{interface} is not {}, nor stacked on it", nic.name);
+    Err(Fault::new(Kind::Unsupported, format!("{act} {name}"), cause))
 }
 
 /// The key's file, with no symbolic link on the way to it.

@@ -7,7 +7,7 @@ mod exchange;
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -324,4 +324,37 @@ fn a_name_that_has_gone_over_to_another_nic_is_not_written_to() {
     assert_eq!(code(&reverted), 5, "{}", said(&reverted));
     assert!(said(&reverted).contains(&key), "{}", said(&reverted));
     assert_eq!(exchange.netns.run("sysctl", &["-n", &key]).trim(), "55");
+}
+
+#[test]
+fn a_state_directory_that_became_read_only_is_no_reason_to_stay_changed() {
+    let test = "a_state_directory_that_became_read_only_is_no_reason_to_stay_changed";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("long", &yaml(HELPS, "2s", "2000%"));
+    let (mut child, _progress) = until_stage(&exchange, &playbook);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_ne!(exchange.witness(), before);
+    // In a mount namespace of its own, as after an error of the disk.
+    let state = exchange.state().display().to_string();
+    let lines = "mount --make-rprivate / && mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" \
+                 && exec \"$0\" recover --state-dir \"$1\"";
+    let output = apart(&exchange, lines, &state);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("not in the log"), "{}", said(&output));
+    assert_eq!(exchange.witness(), before);
+    assert_eq!(json(&exchange.done(&["runs", "last", "--json"]))["state"], "running");
+    assert_eq!(code(&exchange.done(&["recover"])), 0);
+    assert_eq!(json(&exchange.done(&["runs", "last", "--json"]))["state"], "reverted");
+    assert_eq!(exchange.witness(), before);
+}
+
+/// Runs the product by these lines of shell, as `$0`, in a mount namespace of its own.
+fn apart(exchange: &Exchange, lines: &str, argument: &str) -> Output {
+    let product = exchange.nicmend(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", lines]).arg(product.get_program()).arg(argument);
+    command.envs(product.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.output().expect("unshare")
 }

@@ -186,7 +186,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 pub(super) fn recover(common: &Common, args: &RecoverArgs) -> Done {
     let host = place::machine()?;
-    let disk = place::writer(common, args.wait)?;
+    let disk = place::rescuer(common, args.wait)?;
     let records = at_desk(common, &host, &disk, runs::recover)?;
     if common.json {
         out::json(&records.iter().map(RunView::of).collect::<Vec<_>>());

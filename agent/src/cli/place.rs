@@ -7,12 +7,13 @@ use playbooks::Playbook;
 use super::{Common, out};
 use crate::{
     engine::Telling,
+    fault::Fault,
     host::linux::Linux,
     log::Fact,
     runs::{Declined, Desk, Exit},
     store::{
         Store,
-        disk::{Access, Disk},
+        disk::{Access, Disk, file},
     },
 };
 
@@ -27,10 +28,28 @@ pub(super) fn machine() -> Result<Linux, Declined> {
 
 /// The state directory, for writing: takes the writer's lock, waits for it at most `wait`.
 pub(super) fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> {
+    locked(wait, &|| common.open_to_write())
+}
+
+/// The same for who only puts back what a run left: a file system that has become read-only is no reason
+/// to leave a machine half changed.
+pub(super) fn rescuer(common: &Common, wait: Duration) -> Result<Disk, Declined> {
+    locked(wait, &|| match common.open_to_write() {
+        Err(fault) if file::is_read_only(&fault) => {
+            let disk = Disk::open(&common.state_dir, Access::Rescue)?;
+            let words = "what is put back now is not in the log; `nicmend recover` again once it can be written";
+            out::remark(&format!("WARNING   {fault}: {words}"));
+            Ok(disk)
+        }
+        opened => opened,
+    })
+}
+
+fn locked(wait: Duration, open: &dyn Fn() -> Result<Disk, Fault>) -> Result<Disk, Declined> {
     let mut left = wait;
     let pause = Duration::from_millis(200);
     loop {
-        match common.open_to_write() {
+        match open() {
             Ok(disk) => return Ok(disk),
             Err(fault) if fault.kind == crate::fault::Kind::Busy && !left.is_zero() => {
                 std::thread::sleep(pause.min(left));
@@ -52,6 +71,9 @@ pub(super) fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> 
 
 /// Says what opening for writing found or did: the first entries of whoever writes.
 pub(super) fn opened(desk: &Desk, disk: &Disk) -> Result<(), Declined> {
+    if disk.is_mute() {
+        return Ok(());
+    }
     let mut facts = Vec::new();
     let (bytes, files) = (disk.torn().map_or(0, |torn| torn.bytes), disk.mended());
     if bytes > 0 || !files.is_empty() {

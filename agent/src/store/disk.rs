@@ -77,6 +77,9 @@ pub enum Access {
     Read,
     /// Takes the lock and a new epoch.
     Write,
+    /// Takes the lock and nothing else, on a file system that has become read-only: enough to put back
+    /// what a run left, which waits for no disk. Nothing can be appended.
+    Rescue,
 }
 
 /// Bytes after the last whole entry, left by a crash.
@@ -95,6 +98,8 @@ pub struct Disk {
     state: PathBuf,
     log: Mutex<Book>,
     writer: Option<Writer>,
+    /// The lock of one who only puts back; held as long as this lives.
+    rescuer: Option<Lock>,
     torn: Option<Torn>,
 }
 
@@ -129,8 +134,13 @@ impl Disk {
     /// As [`Disk::open`].
     pub fn open_with_keys(state: &Path, access: Access, keys: &Path) -> Result<Disk> {
         let state = state.to_path_buf();
+        let mut rescuer = None;
         let (writer, book, torn) = match access {
-            Access::Read => {
+            Access::Read | Access::Rescue => {
+                if access == Access::Rescue {
+                    file::own(&state)?;
+                    rescuer = Some(Lock::take_unwritten(&state)?);
+                }
                 let log = Log::reading(&state)?;
                 let torn = log.torn();
                 (None, Book { log, tree: None }, torn)
@@ -153,7 +163,7 @@ impl Disk {
                 (Some(Writer { lock, epoch }), Book { log, tree: Some(tree) }, torn)
             }
         };
-        Ok(Disk { state, log: Mutex::new(book), writer, torn })
+        Ok(Disk { state, log: Mutex::new(book), writer, rescuer, torn })
     }
 
     /// What a crash had left after the last whole entry when this was opened.
@@ -200,6 +210,11 @@ impl Disk {
     /// The epoch that opening for writing took; `None` for a reader.
     pub fn taken(&self) -> Option<u64> {
         self.writer.as_ref().map(|writer| writer.epoch)
+    }
+
+    /// Whether this was opened for a rescue: the log cannot be told.
+    pub fn is_mute(&self) -> bool {
+        self.rescuer.is_some()
     }
 
     /// Tells whoever is refused which run holds the lock. Best effort: it is information only.

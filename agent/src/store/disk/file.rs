@@ -25,6 +25,11 @@ pub(crate) fn is_full(fault: &Fault) -> bool {
     [libc::ENOSPC, libc::EDQUOT].into_iter().any(|errno| fault.cause == cause(errno))
 }
 
+/// Whether the file system takes no writes at all: mounted so, or become so by an error of its disk.
+pub(crate) fn is_read_only(fault: &Fault) -> bool {
+    fault.cause == Fault::errno("", libc::EROFS, None).cause
+}
+
 /// Makes a directory (0700) and its missing parents, each durable.
 pub(crate) fn directory(path: &Path) -> Result<()> {
     if path.is_dir() {

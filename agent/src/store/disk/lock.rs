@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -37,15 +37,28 @@ impl Lock {
     /// Takes the lock without waiting.
     pub(super) fn take(state: &Path) -> Result<Lock> {
         let path = state.join("lock");
-        let act = || format!("open {} for writing", state.display());
         let (opened, _) = file::open(&path)?;
+        let lock = Lock::hold(opened, state, &path)?;
+        lock.say(&Holder { pid: std::process::id(), run: None });
+        Ok(lock)
+    }
+
+    /// The same where nothing can be written: who holds it is not said. (flock(2) takes any descriptor.)
+    pub(super) fn take_unwritten(state: &Path) -> Result<Lock> {
+        let path = state.join("lock");
+        let mut options = File::options();
+        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+        let opened = options
+            .open(&path)
+            .map_err(|error| file::fault(format!("open {}", path.display()), &error))?;
+        Lock::hold(opened, state, &path)
+    }
+
+    fn hold(opened: File, state: &Path, path: &Path) -> Result<Lock> {
+        let act = || format!("open {} for writing", state.display());
         match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => {
-                let lock = Lock(held);
-                lock.say(&Holder { pid: std::process::id(), run: None });
-                Ok(lock)
-            }
-            Err((_, Errno::EWOULDBLOCK)) => Err(Fault::new(Kind::Busy, act(), who(&path))),
+            Ok(held) => Ok(Lock(held)),
+            Err((_, Errno::EWOULDBLOCK)) => Err(Fault::new(Kind::Busy, act(), who(path))),
             Err((_, errno)) => Err(Fault::errno(act(), errno as i32, None)),
         }
     }

@@ -350,6 +350,34 @@ fn a_state_directory_that_became_read_only_is_no_reason_to_stay_changed() {
     assert_eq!(exchange.witness(), before);
 }
 
+#[test]
+fn what_a_stuck_run_will_go_back_to_is_not_taken_from_it() {
+    let test = "what_a_stuck_run_will_go_back_to_is_not_taken_from_it";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let first = exchange.playbook("first", &yaml("link.tx-queue-len: 500", "300ms", "2000%"));
+    let output = kept(|| finished(exchange.apply(&first).spawn().unwrap()));
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let first = json(&output)["id"].as_str().unwrap().to_owned();
+    let settings = "link.tx-queue-len: 600, sysctl.net.ipv4.tcp_autocorking: 0";
+    let second = exchange.playbook("second", &yaml(settings, "2s", "2000%"));
+    let (mut child, _progress) = until_stage(&exchange, &second);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // A parameter that cannot be written leaves the second stuck with it; the queue's length is back.
+    let file = "/proc/sys/net/ipv4/tcp_autocorking";
+    let lines = format!(
+        "mount --make-rprivate / && mount --bind {file} {file} && mount -o remount,bind,ro {file} \
+         && exec \"$0\" revert \"$1\""
+    );
+    let refused = apart(&exchange, &lines, &first);
+    assert_eq!(code(&refused), 4, "{}", said(&refused));
+    assert!(said(&refused).contains("finish that first"), "{}", said(&refused));
+    assert_eq!(code(&exchange.done(&["recover"])), 0);
+    assert_eq!(code(&exchange.done(&["revert", &first])), 0);
+    assert_eq!(exchange.witness(), before);
+}
+
 /// Runs the product by these lines of shell, as `$0`, in a mount namespace of its own.
 fn apart(exchange: &Exchange, lines: &str, argument: &str) -> Output {
     let product = exchange.nicmend(&[]);

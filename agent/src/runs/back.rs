@@ -91,14 +91,20 @@ pub fn revert(
         }
     }
     let later = history.runs.iter().skip_while(|other| other.id != run.id).skip(1);
-    let later: Vec<&RunRecord> = later.filter(|r| r.state == RunState::Committed).collect();
+    let in_force = |other: &&RunRecord| other.state == RunState::Committed || other.unfinished();
+    let later: Vec<&RunRecord> = later.filter(in_force).collect();
     // What this run disturbed it would put back, too: that may be somebody's by now.
     for kept in &run.originals {
         let (name, key) = (&kept.name, run.key(&kept.name));
-        let owns = |other: &&&RunRecord| other.changed().any(|name| other.key(name) == key);
+        // One that is stuck goes back to what it found, and that is what this run left there.
+        let owns = |other: &&&RunRecord| match other.unfinished() {
+            true => other.originals.iter().any(|kept| other.key(&kept.name) == key),
+            false => other.changed().any(|name| other.key(name) == key),
+        };
         if let Some(owner) = later.iter().rev().find(owns) {
+            let first = if owner.unfinished() { "finish" } else { "revert" };
             let why =
-                format!("{name} now belongs to the later run {}; revert that first", owner.id);
+                format!("{name} now belongs to the later run {}; {first} that first", owner.id);
             return Err(Declined::new(Exit::Refused, "owner", why));
         }
     }

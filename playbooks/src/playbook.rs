@@ -138,6 +138,11 @@ pub struct Probation {
     pub rate: u32,
 }
 
+impl Verify {
+    /// The most packets in the window of one pattern: what a probe remembers of each takes about 100 bytes.
+    pub const PACKETS_MAX: u64 = 4 << 20;
+}
+
 /// What a playbook that says nothing of `verify`, or of some key in it, is measured by.
 impl Default for Verify {
     fn default() -> Verify {

@@ -251,6 +251,8 @@ fn the_window_must_see_the_tail() {
 fn verification_is_within_ranges() {
     refused("rate: 1000,", "rate: 0,", &["1 to 1000000"]);
     refused("rate: 1000,", "rate: 1000001,", &["1 to 1000000"]);
+    // More than a probe remembers would be refused in the middle of a run.
+    refused("rate: 1000,", "rate: 1000000,", &["at most 4194304"]);
     refused("payload: 64", "payload: 43", &["44 to 65507"]);
     refused("payload: 64", "payload: 65508", &["44 to 65507"]);
     refused("transport: udp", "transport: sctp", &["unknown transport", "udp, tcp"]);

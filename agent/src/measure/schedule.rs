@@ -21,8 +21,8 @@ use crate::fault::{Fault, Kind, Result};
 
 use super::{WindowSpec, message, stamp};
 
-/// The most packets in one window: what is remembered of each takes about 100 bytes.
-pub const PACKETS_MAX: u64 = 4 << 20;
+/// The most packets in one window.
+pub const PACKETS_MAX: u64 = playbooks::playbook::Verify::PACKETS_MAX;
 
 /// Every packet of a window, in order of time.
 #[derive(Debug, Clone, PartialEq, Eq)]

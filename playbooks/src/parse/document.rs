@@ -213,12 +213,15 @@ fn verify(node: Option<&Node>, findings: &mut Findings) -> Option<Verify> {
         let hour = Duration::from_secs(3600);
         verify.settle = findings.duration(node, "settle", Duration::ZERO..=hour).unwrap_or(hour);
     }
+    let mut known = true;
     if let Some(node) = fields.get("window") {
         let window = findings.duration(node, "window", NANOSECOND..=unit::LONGEST);
+        known &= window.is_some();
         verify.window = window.unwrap_or(unit::LONGEST);
     }
     if let Some(node) = fields.get("rate") {
         let rate = findings.whole(node, "rate (packets a second)", 1..=RATE_MAX);
+        known &= rate.is_some();
         verify.rate = rate.unwrap_or(RATE_MAX);
     }
     if let (Some(node), Some(transport)) = (fields.get("payload"), transport) {
@@ -226,6 +229,9 @@ fn verify(node: Option<&Node>, findings: &mut Findings) -> Option<Verify> {
     }
     if let Some(node) = fields.get("patterns") {
         verify.patterns = patterns(node, findings);
+    }
+    if let Some(node) = fields.get("window").or(fields.get("rate")).filter(|_| known) {
+        packets(node, &verify, findings);
     }
     if let Some(node) = fields.get("interleave") {
         verify.interleave = findings.switch(node, "interleave").unwrap_or(verify.interleave);
@@ -239,6 +245,30 @@ fn verify(node: Option<&Node>, findings: &mut Findings) -> Option<Verify> {
     }
     verify.transport = transport.unwrap_or(verify.transport);
     Some(verify)
+}
+
+/// Finds a window of more packets than a probe remembers. The patterns share it; a trace has its own times.
+fn packets(node: &Node, verify: &Verify, findings: &mut Findings) {
+    let replayed = |pattern: &Pattern| matches!(pattern, Pattern::Replay(_));
+    if !verify.patterns.is_empty() && verify.patterns.iter().all(replayed) {
+        return;
+    }
+    let parts = verify.patterns.len().max(1) as u128;
+    let second = Duration::from_secs(1).as_nanos();
+    let packets = verify.window.as_nanos() / parts * u128::from(verify.rate) / second;
+    if packets <= u128::from(Verify::PACKETS_MAX) {
+        return;
+    }
+    let most = u128::from(Verify::PACKETS_MAX) * parts * second;
+    let (rate, window) = (most / verify.window.as_nanos(), most / u128::from(verify.rate) / second);
+    let message = format!(
+        "{packets} packets in a window of {} at {} a second; a probe remembers at most {}",
+        unit::spelt(verify.window),
+        verify.rate,
+        Verify::PACKETS_MAX
+    );
+    let slower = if rate > 0 { format!("`rate: {rate}` or ") } else { String::new() };
+    findings.mend(node.mark, message, format!("{slower}`window: {window}s`"));
 }
 
 fn payload(node: &Node, transport: Transport, findings: &mut Findings) -> Option<u32> {

@@ -17,6 +17,8 @@ mod tables;
 mod text;
 mod trace;
 
+pub(crate) use text::is_invisible;
+
 use std::borrow::Cow;
 
 use crate::{

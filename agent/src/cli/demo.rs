@@ -116,7 +116,8 @@ fn one_run(
     yaml: &str,
     title: &str,
 ) -> Result<RunRecord, Declined> {
-    out::remark(&format!("\n{}", out::paint("1", title)));
+    out::remark("");
+    out::painted("1", title, "");
     let playbook = playbooks::parse::parse(yaml.as_bytes()).map_err(|problems| {
         let words: Vec<String> = problems.iter().map(|p| p.message.clone()).collect();
         Declined::new(Exit::Failed, "playbook", words.join("; "))

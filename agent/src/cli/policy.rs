@@ -267,11 +267,7 @@ fn unsound(common: &Common, flaws: &[Flaw]) -> Done {
     }
     told.iter().for_each(|flaw| out::remark(flaw));
     let plural = if told.len() == 1 { "error" } else { "errors" };
-    out::remark(&format!(
-        "{}: {} {plural}; nothing of it loads",
-        out::paint("31;1", "error"),
-        told.len()
-    ));
+    out::painted("31;1", "error", &format!(": {} {plural}; nothing of it loads", told.len()));
     Ok(Exit::Wrong)
 }
 

@@ -170,7 +170,7 @@ fn wait(
             return Err(Declined { why, ..declined });
         }
         if now.mono_ns >= next_alarm {
-            out::remark(&format!("{}   {alarm}", out::paint("31;1", "ALARM")));
+            out::painted("31;1", "ALARM", &format!("   {alarm}"));
             next_alarm = now.mono_ns.saturating_add(ns(ALARM_EVERY));
         }
         let due = i128::from(now.utc_ns) >= opens.as_nanosecond();

@@ -69,7 +69,7 @@ fn push(out: &mut String, c: char) {
 
 /// Zero-width characters and the Unicode bidirectional controls (UAX #9), which make a text read
 /// otherwise than it is written.
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}')

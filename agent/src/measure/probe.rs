@@ -190,11 +190,14 @@ impl<'h> Probe<'h> {
         const ONE_WAIT_NS: u64 = 200_000_000;
         let began = clock::monotonic_ns();
         let mut row = 0;
+        let (mut asked, mut answered) = (0_u64, 0_u64);
         loop {
+            asked += 1;
             let now = clock::monotonic_ns();
             let wait = ONE_WAIT_NS.min(until_ns.saturating_sub(now)).max(1_000_000);
             let cause = match self.ping(Duration::from_nanos(wait)) {
                 Ok(()) => {
+                    answered += 1;
                     row += 1;
                     if row == IN_A_ROW {
                         return Ok(());
@@ -210,7 +213,14 @@ impl<'h> Probe<'h> {
             }
             if clock::monotonic_ns() >= until_ns {
                 let waited_ms = (clock::monotonic_ns() - began) / 1_000_000;
-                return Err(Fault::new(Kind::Gone, act(), format!("{cause} in {waited_ms} ms")));
+                let words = match answered {
+                    0 => format!("{cause} in {waited_ms} ms"),
+                    some => format!(
+                        "{some} of {asked} packets were answered in {waited_ms} ms, and never \
+                         {IN_A_ROW} in a row"
+                    ),
+                };
+                return Err(Fault::new(Kind::Gone, act(), words));
             }
             // A refusal comes at once: it is asked again, not in a tight loop.
             clock::sleep_until((now + 20_000_000).min(until_ns));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::{Fault, Kind, Result},
-    log::{Entry, Fact, fact::portions},
+    log::{Entry, Fact, History, fact::portions},
     plan::HostId,
     store::Store,
 };
@@ -88,11 +88,16 @@ pub fn tally(
     Ok((of, tally))
 }
 
-/// The ids of all approvals that this host's log says were used.
+/// The ids of all approvals that this host's log says were used: for a run, or to countersign one that
+/// somebody had begun alone.
 pub fn used(store: &dyn Store) -> Result<BTreeSet<String>> {
-    let mut ids = BTreeSet::new();
-    for (seq, bytes) in (0..).zip(store.entries()?) {
-        let Fact::ApprovalsUsed { approvals, .. } = Entry::decode(&bytes, seq)?.fact else {
+    let entries = store.entries()?;
+    let history = History::fold(&entries)?;
+    let alone = history.runs.iter().flat_map(|run| &run.break_glass);
+    let countersigned = alone.filter_map(|glass| glass.countersigned.as_ref());
+    let mut ids: BTreeSet<String> = countersigned.filter_map(|signed| signed.id.clone()).collect();
+    for (seq, bytes) in (0..).zip(&entries) {
+        let Fact::ApprovalsUsed { approvals, .. } = Entry::decode(bytes, seq)?.fact else {
             continue;
         };
         for approval in approvals {

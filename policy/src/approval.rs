@@ -178,6 +178,8 @@ pub enum Void {
     Own(String),
     #[error("{0} approved it already: one person is one approval, whatever the key")]
     Again(String),
+    #[error("{approver} may not approve it: {why}")]
+    Policy { approver: String, why: String },
 }
 
 /// What all the filed approvals come to.

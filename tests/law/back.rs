@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use agent::{
     approvals,
-    log::{Fact, RunState},
+    log::{Fact, RunState, office::Request},
+    plan::HostId,
     runs::{self, Exit, hazards::Overrides},
     store::Store,
 };
@@ -13,7 +14,7 @@ use firmware_catalog::{
     catalog::{Part, SiteFile},
 };
 use policy::{
-    approval::{NAMESPACE, Statement},
+    approval::{NAMESPACE, Statement, Void},
     sshsig::People,
 };
 
@@ -29,7 +30,11 @@ const SITE: &str = "venues: [SSE]\npeople:\n  ops-1: { uid: 0, roles: [operator,
 
 /// A firmware that was committed while the venue was closed; it is Tuesday 10:00 in Shanghai now.
 fn trading() -> Place {
-    let mut place = Place::new("");
+    trading_by("")
+}
+
+fn trading_by(policies: &str) -> Place {
+    let mut place = Place::new(policies);
     place.config = Some(SITE);
     place.wait_hours(7);
     let record = place.apply(&Wish::firmware()).expect("a run");
@@ -65,27 +70,8 @@ fn a_frozen_host_has_no_window() {
 #[test]
 fn two_approvals_of_the_plan_and_a_standby_let_it_go_back_in_trading_once() {
     let mut place = trading();
-    let scratch = Scratch::new("law-back");
-    let keys = ["risk-1", "risk-2"].map(|who| (who, scratch.key(who, &["ed25519"], "")));
-    let signers: String =
-        keys.iter().map(|(who, key)| format!("{who} {}\n", public(key))).collect();
-    place.registry.people = People::parse(signers.as_bytes()).expect("two people");
+    let host = approve(&mut place, "law-back", &["risk-1", "risk-2"]);
     let run = place.last();
-    let plan = place.at_desk(|desk| Ok(runs::plan_of(&run, desk.store))).expect("a desk");
-    let plan = plan.expect("its plan");
-    for (who, key) in &keys {
-        let statement = Statement {
-            plan: run.plan.clone(),
-            scope: approvals::scope(&plan.host),
-            approver: (*who).to_owned(),
-            expires: jiff::Timestamp::from_second(place.now().as_second() + 3600).expect("a time"),
-        };
-        let text = statement.text();
-        let signature = scratch.sign(key, NAMESPACE, text.as_bytes(), &[]);
-        let (name, sig) = approvals::names(&run.plan, who).expect("names");
-        place.store.put(&name, text.as_bytes()).expect("room");
-        place.store.put(&sig, &signature).expect("room");
-    }
     // Consent alone does not carry the traffic.
     assert_eq!(place.revert().expect_err("no standby").rule, "continuous");
     let record = place.revert_by(|back| place.with_standby(back)).expect("it goes back");
@@ -101,13 +87,54 @@ fn two_approvals_of_the_plan_and_a_standby_let_it_go_back_in_trading_once() {
     assert_eq!(entries.iter().filter(|entry| used(&entry.fact)).count(), 1);
     assert!(entries.iter().any(|entry| matches!(entry.fact, Fact::Standby { .. })));
     let at = jiff::Timestamp::from_second(place.now().as_second()).expect("a time");
-    let tally = approvals::tally(&place.store, &place.registry, &run.plan, &plan.host, None, at);
+    let tally = approvals::tally(&place.store, &place.registry, &run.plan, &host, None, at);
     assert!(tally.expect("a tally").1.counted.is_empty(), "they are used up");
+}
+
+/// Has these people sign the plan of the last run.
+fn approve(place: &mut Place, name: &str, people: &[&str]) -> HostId {
+    let scratch = Scratch::new(name);
+    let keys: Vec<_> =
+        people.iter().map(|who| (*who, scratch.key(who, &["ed25519"], ""))).collect();
+    let signers: String =
+        keys.iter().map(|(who, key)| format!("{who} {}\n", public(key))).collect();
+    place.registry.people = People::parse(signers.as_bytes()).expect("people");
+    let run = place.last();
+    let plan = place.at_desk(|desk| Ok(runs::plan_of(&run, desk.store))).expect("a desk");
+    let host = plan.expect("its plan").host;
+    for (who, key) in &keys {
+        let statement = Statement {
+            plan: run.plan.clone(),
+            scope: approvals::scope(&host),
+            approver: (*who).to_owned(),
+            expires: jiff::Timestamp::from_second(place.now().as_second() + 3600).expect("a time"),
+        };
+        let text = statement.text();
+        let signature = scratch.sign(key, NAMESPACE, text.as_bytes(), &[]);
+        let (name, sig) = approvals::names(&run.plan, who).expect("names");
+        place.store.put(&name, text.as_bytes()).expect("room");
+        place.store.put(&sig, &signature).expect("room");
+    }
+    host
+}
+
+#[test]
+fn whom_the_policies_do_not_let_approve_is_not_counted() {
+    let unable = "@id(\"on-leave\") @why(\"risk-2 is on leave\") \
+                  forbid (principal == Operator::\"risk-2\", action == Action::\"approve\", resource);";
+    let mut place = trading_by(unable);
+    approve(&mut place, "law-leave", &["risk-1", "risk-2"]);
+    let declined = place.revert_by(|back| place.with_standby(back)).expect_err("one is too few");
+    assert_eq!((declined.rule.as_str(), declined.exit), ("continuous", Exit::Refused));
+    let decided = decisions(&place);
+    let counted = facts(decided.last().expect("a decision"))["approvals"].clone();
+    let names: Vec<&String> = counted.as_object().expect("a map").keys().collect();
+    assert_eq!(names, ["risk-1"]);
 }
 
 #[test]
 fn somebody_acts_alone_and_both_times_are_to_be_countersigned() {
-    let place = trading();
+    let mut place = trading();
     let alone =
         |back| runs::Back { break_glass: Some("it hurts".to_owned()), ..place.with_standby(back) };
     let record = place.revert_by(alone).expect("it goes back");
@@ -116,7 +143,27 @@ fn somebody_acts_alone_and_both_times_are_to_be_countersigned() {
     let glass = place.last().break_glass;
     assert_eq!(glass.len(), 1);
     assert_eq!((glass[0].action.as_str(), glass[0].by.as_deref()), ("revert", Some("ops-1")));
-    assert!(glass[0].words(place.now().as_nanosecond() as i64).starts_with("BREAK-GLASS (revert)"));
+    let now = place.now().as_nanosecond() as i64;
+    assert!(glass[0].words(now).starts_with("BREAK-GLASS (revert)"));
+    assert!(glass[0].words(now).contains("to be countersigned within"));
+
+    // Another person's approval of the plan countersigns it, and is good for nothing else.
+    let host = approve(&mut place, "law-alone", &["risk-1"]);
+    let plan = place.last().plan;
+    let tally = |place: &Place| {
+        let at = jiff::Timestamp::from_second(place.now().as_second()).expect("a time");
+        let tally = approvals::tally(&place.store, &place.registry, &plan, &host, None, at);
+        tally.expect("a tally").1
+    };
+    let id = tally(&place).counted["risk-1"].id.clone();
+    let details = [("approver", "risk-1".to_owned()), ("id", id)];
+    let details = details.map(|(name, value)| (name.to_owned(), value.into())).into();
+    let (action, on) = ("approve".to_owned(), plan.clone());
+    let request = Request { action, on, overrides: Vec::new(), details };
+    place.at_desk(|desk| Ok(desk.say(None, vec![Fact::Requested(request)])?)).expect("it is said");
+    let glass = place.last().break_glass;
+    assert!(glass[0].words(now).ends_with("countersigned by risk-1"), "{}", glass[0].words(now));
+    assert_eq!(tally(&place).void, [(0, Void::Used)]);
 }
 
 #[test]

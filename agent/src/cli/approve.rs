@@ -259,6 +259,7 @@ fn requested(common: &Common, digest: &str, approval: &Approval) -> Result<(), D
     let details = [
         ("approver", approval.approver.clone()),
         ("id", approval.id.clone()),
+        ("id", approval.id.clone()),
         ("key", approval.key.clone()),
         ("expires", approval.expires.to_string()),
     ];

@@ -24,6 +24,9 @@ pub struct BreakGlass {
 #[serde(rename_all = "kebab-case")]
 pub struct Countersigned {
     pub by: String,
+    /// The digest of the text that was signed: that approval is used up by this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     pub utc_ns: i64,
     pub in_time: bool,
 }
@@ -69,13 +72,14 @@ pub(super) fn countersigned(run: &mut RunRecord, request: &Request, entry: &Entr
     if request.action != "approve" || request.on != run.plan {
         return;
     }
-    let approver = request.details.get("approver").and_then(|value| value.as_str());
-    let Some(by) = approver else { return };
+    let text = |name: &str| request.details.get(name).and_then(|value| value.as_str());
+    let Some(by) = text("approver") else { return };
     let others = |glass: &&mut BreakGlass| glass.by.as_deref() != Some(by);
     let open = run.break_glass.iter_mut().filter(|glass| glass.countersigned.is_none());
     for glass in open.filter(others) {
         let utc_ns = entry.at.utc_ns;
         let in_time = utc_ns <= glass.due_utc_ns;
-        glass.countersigned = Some(Countersigned { by: by.to_owned(), utc_ns, in_time });
+        let (by, id) = (by.to_owned(), text("id").map(str::to_owned));
+        glass.countersigned = Some(Countersigned { by, id, utc_ns, in_time });
     }
 }

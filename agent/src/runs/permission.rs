@@ -16,9 +16,12 @@ use policy::{
 };
 use serde_json::json;
 
-use super::{Declined, Desk, Exit};
+use super::{
+    Declined, Desk, Exit,
+    consent::{approved, tally},
+};
 use crate::{
-    approvals::{self, Registry},
+    approvals,
     engine::Telling,
     fault::Result,
     host::{Host, Nic},
@@ -31,7 +34,7 @@ use crate::{
 /// Where no policies are in force.
 const NO_POLICIES: &str = "policy-set";
 /// Names of holders and hazards that go into a request; a host with more is refused all the same.
-const NAMED_MAX: usize = 64;
+pub(super) const NAMED_MAX: usize = 64;
 const DAY_NS: i64 = 86_400 * 1_000_000_000;
 /// Boundaries that a window is looked for behind: a week of a dozen busy venues.
 const BOUNDARIES_MAX: u32 = 1024;
@@ -209,7 +212,7 @@ pub fn foresee(
     let Some(set) = &loaded.set else { return Ok(Vec::new()) };
     let facts = match store {
         Some(store) => {
-            let tally = tally(host, store, &law.registry, (principal, matter))?;
+            let tally = tally((host, store), law, (principal, matter))?;
             facts((host, store), loaded, matter, &tally)?
         }
         None => facts_without(host, loaded, matter),
@@ -227,7 +230,7 @@ pub fn opens(
 ) -> Result<Option<jiff::Timestamp>> {
     let loaded = law.loaded();
     let Some(set) = &loaded.set else { return Ok(None) };
-    let tally = tally(host, store, &law.registry, (principal, matter))?;
+    let tally = tally((host, store), law, (principal, matter))?;
     let mut facts = facts((host, store), loaded, matter, &tally)?;
     let began = host.now().utc_ns;
     let mut at = began;
@@ -311,12 +314,7 @@ fn requests(
     matter: &Matter,
     facts: &Facts,
 ) -> Vec<Request> {
-    let subject = Subject {
-        host: host.bearings().host,
-        nic: matter.nic.id.to_string(),
-        name: matter.nic.name.clone(),
-        driver: matter.nic.driver.clone(),
-    };
+    let subject = subject(host, matter);
     let each = matter.actions.iter().chain(&matter.overrides).copied();
     each.map(|action| {
         let (principal, mut facts) = (principal.clone(), facts.clone());
@@ -326,28 +324,13 @@ fn requests(
     .collect()
 }
 
-/// The approvals of the plan that count now. One that does not is named, with the reason.
-fn approved(desk: &Desk, principal: &Principal, matter: &Matter) -> Result<Tally> {
-    let tally = tally(desk.host, desk.store, &desk.law.registry, (principal, matter))?;
-    for (_, void) in tally.void.iter().take(NAMED_MAX) {
-        (desk.tell)(&Telling::Note(format!("an approval does not count: {void}")));
+pub(super) fn subject(host: &dyn Host, matter: &Matter) -> Subject {
+    Subject {
+        host: host.bearings().host,
+        nic: matter.nic.id.to_string(),
+        name: matter.nic.name.clone(),
+        driver: matter.nic.driver.clone(),
     }
-    Ok(tally)
-}
-
-fn tally(
-    host: &dyn Host,
-    store: &dyn Store,
-    registry: &Registry,
-    (principal, matter): (&Principal, &Matter),
-) -> Result<Tally> {
-    let at = jiff::Timestamp::from_nanosecond(i128::from(host.now().utc_ns));
-    let (Some((plan, of)), Ok(at)) = (matter.plan, at) else { return Ok(Tally::default()) };
-    if registry.people.signers().is_empty() {
-        return Ok(Tally::default());
-    }
-    let (_, tally) = approvals::tally(store, registry, plan, of, Some(principal.name()), at)?;
-    Ok(tally)
 }
 
 fn facts(
@@ -365,13 +348,13 @@ fn facts(
 }
 
 /// Why the host is frozen, where it is.
-fn frozen(store: &dyn Store) -> Result<Option<String>> {
+pub(super) fn frozen(store: &dyn Store) -> Result<Option<String>> {
     let why = store.get("frozen")?;
     Ok(why.map(|why| String::from_utf8_lossy(&why).trim().to_owned()))
 }
 
 /// All that is known without a state directory.
-fn facts_without(host: &dyn Host, law: &Loaded, matter: &Matter) -> Facts {
+pub(super) fn facts_without(host: &dyn Host, law: &Loaded, matter: &Matter) -> Facts {
     let (venues, boundary_s) = law.phases(host.now().utc_ns);
     let named = |rules: &[&str]| -> BTreeSet<String> {
         let of = matter.refusals.iter().filter(|refusal| rules.contains(&refusal.rule));

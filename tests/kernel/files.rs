@@ -161,18 +161,22 @@ fn a_symbolic_link_leads_no_sysctl_astray() {
     // The kernel has none; somebody with a mount might. Ours is in this thread's namespace only.
     let folder = "/proc/sys/net/ipv4/neigh";
     bench.netns.run("mount", &["-t", "tmpfs", "tmpfs", folder]);
-    let lines = "cd /proc/sys/net/ipv4/neigh; mkdir real; echo 1 > real/gc_stale_time; \
-                 ln -s real link; mkdir file; ln -s ../real/gc_stale_time file/gc_stale_time";
-    bench.netns.run("sh", &["-ec", lines]);
-    assert_eq!(bench.read("sysctl.net.ipv4.neigh.real.gc_stale_time"), text("1"));
-    for way in ["link", "file"] {
-        let name = format!("sysctl.net.ipv4.neigh.{way}.gc_stale_time");
-        let fault = bench.try_read(&name).expect_err(way);
+    let there = |lines: &str| {
+        bench.netns.run("sh", &["-ec", &format!("cd {folder}; {lines}")]);
+    };
+    there(&format!("mkdir real {NIC}; echo 1 | tee real/gc_stale_time > {NIC}/gc_stale_time"));
+    let key = format!("sysctl.net.ipv4.neigh.{NIC}.gc_stale_time");
+    assert_eq!(bench.read(&key), text("1"));
+    let link = format!("rm -r {NIC}; ln -s real {NIC}");
+    let file = format!("rm {NIC}; mkdir {NIC}; ln -s ../real/gc_stale_time {NIC}/gc_stale_time");
+    for way in [link, file] {
+        there(&way);
+        let fault = bench.try_read(&key).expect_err(&way);
         assert_eq!(fault.kind, Kind::Denied, "{fault}");
-        let name = Name::try_from(name).expect("a known name");
+        let name = Name::try_from(key.as_str()).expect("a known name");
         let change = Change { name, from: text("1"), to: text("2") };
         let sysctl = family_of(&change.name).expect("sysctl");
-        let fault = sysctl.write(&bench.linux, &bench.nic, &[change]).expect_err(way);
+        let fault = sysctl.write(&bench.linux, &bench.nic, &[change]).expect_err(&way);
         assert!(fault.cause.contains("symbolic link"), "{fault}");
     }
     assert_eq!(bench.cat("/proc/sys/net/ipv4/neigh/real/gc_stale_time"), "1");
@@ -181,7 +185,8 @@ fn a_symbolic_link_leads_no_sysctl_astray() {
 #[test]
 fn a_dotted_interface_is_reached_by_its_key() {
     let Some(bench) = Bench::new("a_dotted_interface_is_reached_by_its_key") else { return };
-    bench.netns.veth("nmfile0.7", "nmfile1.7", 1);
+    let stacked = ["link", "add", "nmfile0.7", "link", NIC, "type", "macvlan"];
+    bench.netns.run("ip", &stacked);
     bench.set("sysctl.net.ipv4.neigh.nmfile0/7.gc_stale_time", number(62));
     assert_eq!(bench.cat("/proc/sys/net/ipv4/neigh/nmfile0.7/gc_stale_time"), "62");
     bench.set_by_hand("sysctl.net.ipv4.neigh.nmfile0/7.gc_stale_time", text("63"));

@@ -107,21 +107,7 @@ impl Place {
         let machine: Machine = serde_saphyr::from_str(MACHINE).expect("a machine");
         let place = Place { sim: Arc::new(Sim::new(machine)), store: SimStore::new(1) };
         let mut meter = SimMeter::new(Arc::clone(&place.sim), "eth1", 7);
-        let request = Apply {
-            playbook: playbook(),
-            nic: "eth1".to_owned(),
-            peer: Some("192.0.2.2:862".to_owned()),
-            control_peer: None,
-            digest: None,
-            allow_management: false,
-            force: false,
-            overridden: Vec::new(),
-            standby: None,
-            break_glass: None,
-            session: None,
-            hazards: Default::default(),
-            firmware: Default::default(),
-        };
+        let request = Apply::plain(playbook(), "eth1", Some("192.0.2.2:862".to_owned()));
         place
             .at_desk(|desk| runs::apply(desk, &request, Meters::alone(&mut meter)).map(drop))
             .expect("it commits");

@@ -291,22 +291,16 @@ fn plans_and_reverts_are_as_written() {
     for case in cases() {
         let sim = Sim::new(case.machine.clone());
         let request = agent::runs::Apply {
-            playbook: case.playbook.clone(),
-            nic: NIC.to_owned(),
-            peer: Some("192.0.2.2:862".to_owned()),
-            control_peer: None,
-            digest: None,
-            allow_management: false,
-            force: false,
-            overridden: Vec::new(),
-            standby: None,
-            break_glass: None,
-            session: None,
             hazards: agent::runs::hazards::Terms {
                 catalog: case.shelf.catalog.clone(),
                 overrides: agent::runs::hazards::Overrides::All,
             },
             firmware: case.shelf.offer.clone(),
+            ..agent::runs::Apply::plain(
+                case.playbook.clone(),
+                NIC,
+                Some("192.0.2.2:862".to_owned()),
+            )
         };
         let prepared = agent::runs::prepare(&sim, &request)
             .unwrap_or_else(|declined| panic!("{}: {declined}", case.name));

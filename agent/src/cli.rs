@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "the CLI is where files named by people are read")]
 
 mod abort;
+mod accepted;
 mod after;
 mod apply;
 mod approve;

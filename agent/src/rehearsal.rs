@@ -166,19 +166,9 @@ impl Stage {
     ) -> Result<Option<RunRecord>, Declined> {
         let mut meter = SimMeter::new(Arc::clone(sim), &self.nic, self.seed);
         let request = Apply {
-            playbook: self.playbook.clone(),
-            nic: self.nic.clone(),
-            peer: Some("192.0.2.2:862".to_owned()),
-            control_peer: None,
-            digest: None,
-            allow_management: false,
-            force: false,
-            overridden: Vec::new(),
-            standby: None,
-            break_glass: None,
-            session: None,
             hazards: Terms { catalog: self.shelf.catalog.clone(), overrides: Overrides::All },
             firmware: self.shelf.offer.clone(),
+            ..Apply::plain(self.playbook.clone(), &self.nic, Some("192.0.2.2:862".to_owned()))
         };
         let catalog = self.shelf.catalog.clone();
         at_desk(sim, store, (tell, catalog), |desk| {

@@ -45,19 +45,12 @@ fn request(settings: &str, applies: &str, terms: Terms) -> Apply {
          guardrails: {{ latency.p50: {{ no-worse-than: 5% }} }}\n"
     );
     Apply {
-        playbook: playbooks::parse::parse(text.as_bytes()).unwrap_or_else(|p| panic!("{p:?}")),
-        nic: "eth1".to_owned(),
-        peer: None,
-        control_peer: None,
-        digest: None,
-        allow_management: false,
-        force: false,
-        break_glass: None,
-        overridden: Vec::new(),
-        standby: None,
-        session: None,
-        firmware: Default::default(),
         hazards: terms,
+        ..Apply::plain(
+            playbooks::parse::parse(text.as_bytes()).unwrap_or_else(|p| panic!("{p:?}")),
+            "eth1",
+            None,
+        )
     }
 }
 

@@ -170,19 +170,12 @@ impl Trial<'_> {
         let (host, store, epoch, uid) = (desk.host, desk.store, desk.epoch, desk.uid);
         let own = Desk { host, store, epoch, uid, law: desk.law, stop: &stop, tell: desk.tell };
         let request = Apply {
-            playbook,
-            nic: self.nic().map(|nic| nic.name)?,
-            peer: Some(self.order.peer.clone()),
-            control_peer: None,
-            digest: None,
-            allow_management: false,
             force: true,
-            overridden: Vec::new(),
-            standby: None,
-            break_glass: None,
-            session: None,
-            hazards: Default::default(),
-            firmware: Default::default(),
+            ..Apply::plain(
+                playbook,
+                &self.nic().map(|nic| nic.name)?,
+                Some(self.order.peer.clone()),
+            )
         };
         let mut hold = Hold { inner: &mut *self.meter, windows: 0, during: None, over: &over };
         let record = match runs::apply(&own, &request, Meters::alone(&mut hold)) {

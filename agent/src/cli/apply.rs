@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use playbooks::playbook::Transport;
 
-use super::{Common, Done, law, out, place, runs::RunView, signals::Wishes, site};
+use super::{
+    Common, Done, accepted::Accepted, law, out, place, runs::RunView, signals::Wishes, site,
+};
 use crate::{
     engine::Telling,
     host::{Host, nic},
@@ -44,19 +46,8 @@ pub(super) struct Args {
     /// Another NIC by which a silent peer is asked once more, for the same end.
     #[arg(long, value_name = "IF")]
     pub second_nic: Option<String>,
-    /// Allow steps that drop the link of the NIC by which this host is reached.
-    #[arg(long)]
-    pub allow_management: bool,
-    /// Go on in spite of this known hazard, by its issue's id, or take the harm to this user of the NIC upon
-    /// yourself (`held:udp:ntpd`); may be given again. It is logged.
-    #[arg(long, value_name = "ID")]
-    pub override_hazard: Vec<String>,
-    /// Another NIC that strategies can go to while this one is mended: probed, and this run's alone.
-    #[arg(long, value_name = "IF")]
-    pub standby: Option<String>,
-    /// The reflector that the standby is probed against, where --peer cannot be reached by it.
-    #[arg(long, value_name = "HOST[:PORT]", requires = "standby")]
-    pub standby_peer: Option<String>,
+    #[command(flatten)]
+    pub accepted: Accepted,
     /// Flash firmware even where no image of the running version is stored: there is no way back then.
     #[arg(long)]
     pub no_way_back: bool,
@@ -261,60 +252,40 @@ pub(super) fn probe_by<'h>(
     Ok(Probe::open(host, &peer, Options::new(way, transport))?)
 }
 
-/// The request, from a playbook or from a stored plan.
+/// The request, with what the operator takes upon himself.
 fn request(common: &Common, args: &Args) -> Result<Apply, Declined> {
-    let session = place::session();
     let firmware = super::firmware::offer(common, args.no_way_back.into())?;
-    let (allow_management, force) = (args.allow_management, args.force);
-    let (overridden, known) = super::plan::overrides(&args.override_hazard);
+    let (overridden, known) = args.accepted.overrides();
     let hazards = super::plan::hazards(common, &known)?;
-    let standby = super::plan::standby(args.standby.as_ref(), args.standby_peer.as_ref());
-    let break_glass = args.break_glass.clone();
+    let wanted = wanted(common, args)?;
+    Ok(Apply {
+        allow_management: args.accepted.allow_management,
+        force: args.force,
+        overridden,
+        standby: args.accepted.standby(),
+        break_glass: args.break_glass.clone(),
+        session: place::session(),
+        hazards,
+        firmware,
+        ..wanted
+    })
+}
+
+/// What is to be run, on which NIC: from a playbook or from a stored plan.
+fn wanted(common: &Common, args: &Args) -> Result<Apply, Declined> {
     if let Some(wanted) = &args.plan {
         let (digest, plan) = super::plan::stored(common, wanted)?;
-        let nic = plan.nic_name.clone();
         same_peer(args, &plan)?;
-        let peer = args.peer.clone().or(plan.peer.clone());
-        let control_peer = args.control_peer.clone().or(plan.control_peer.clone());
-        let playbook = plan.playbook;
-        let digest = Some(digest);
-        return Ok(Apply {
-            playbook,
-            nic,
-            peer,
-            control_peer,
-            digest,
-            allow_management,
-            force,
-            overridden,
-            standby,
-            break_glass,
-            session,
-            hazards,
-            firmware,
-        });
+        let peer = args.peer.clone().or(plan.peer);
+        let control_peer = args.control_peer.clone().or(plan.control_peer);
+        let plain = Apply::plain(plan.playbook, &plan.nic_name, peer);
+        return Ok(Apply { control_peer, digest: Some(digest), ..plain });
     }
     let (Some(playbook), Some(nic)) = (&args.playbook, &args.nic) else {
         return Err(Declined::new(Exit::Wrong, "usage", "a playbook and --nic are needed"));
     };
-    let playbook = place::playbook(common, playbook)?;
-    let (nic, peer, control_peer) = (nic.clone(), args.peer.clone(), args.control_peer.clone());
-    let digest = None;
-    Ok(Apply {
-        playbook,
-        nic,
-        peer,
-        control_peer,
-        digest,
-        allow_management,
-        force,
-        overridden,
-        standby,
-        break_glass,
-        session,
-        hazards,
-        firmware,
-    })
+    let plain = Apply::plain(place::playbook(common, playbook)?, nic, args.peer.clone());
+    Ok(Apply { control_peer: args.control_peer.clone(), ..plain })
 }
 
 /// The peer is part of a plan: another one, or one where the plan has none, makes another plan.

@@ -123,21 +123,7 @@ fn one_run(
         Declined::new(Exit::Failed, "playbook", words.join("; "))
     })?;
     let peer = std::net::Ipv4Addr::from(PEER).to_string();
-    let request = Apply {
-        playbook,
-        nic: NIC.to_owned(),
-        peer: Some(peer.clone()),
-        control_peer: None,
-        digest: None,
-        allow_management: false,
-        force: false,
-        overridden: Vec::new(),
-        standby: None,
-        break_glass: None,
-        session: None,
-        hazards: Default::default(),
-        firmware: Default::default(),
-    };
+    let request = Apply::plain(playbook, NIC, Some(peer.clone()));
     let mut probe = probe_of(host, &request, &request.nic, &peer)?;
     let outcome =
         at_desk(common, host, disk, |desk| runs::apply(desk, &request, Meters::alone(&mut probe)))?;

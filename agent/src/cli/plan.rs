@@ -12,7 +12,7 @@ use policy::{
     set::PolicySet,
 };
 
-use super::{Common, Done, freeze, law, out, place, site};
+use super::{Common, Done, accepted::Accepted, freeze, law, out, place, site};
 use crate::{
     host::Host,
     law::{Law, Loaded},
@@ -40,40 +40,24 @@ pub(super) struct Args {
     /// The reflector for the playbook's control NIC, where --peer cannot be reached by it.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub control_peer: Option<String>,
-    /// Allow steps that drop the link of the NIC by which this host is reached.
-    #[arg(long)]
-    pub allow_management: bool,
-    /// Go on in spite of this known hazard, by its issue's id, or take the harm to this user of the NIC upon
-    /// yourself (`held:udp:ntpd`); may be given again. It is logged.
-    #[arg(long, value_name = "ID")]
-    pub override_hazard: Vec<String>,
-    /// Another NIC that strategies can go to while this one is mended.
-    #[arg(long, value_name = "IF")]
-    pub standby: Option<String>,
-    /// The reflector that the standby is probed against, where --peer cannot be reached by it.
-    #[arg(long, value_name = "HOST[:PORT]", requires = "standby")]
-    pub standby_peer: Option<String>,
+    #[command(flatten)]
+    pub accepted: Accepted,
     /// Plan a firmware stage even where no image of the running version is stored.
     #[arg(long)]
     pub no_way_back: bool,
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> Done {
-    let (overridden, known) = overrides(&args.override_hazard);
+    let (overridden, known) = args.accepted.overrides();
     let request = Apply {
-        playbook: place::playbook(common, &args.playbook)?,
-        nic: args.nic.clone(),
-        peer: args.peer.clone(),
         control_peer: args.control_peer.clone(),
-        digest: None,
-        allow_management: args.allow_management,
-        force: false,
+        allow_management: args.accepted.allow_management,
         overridden,
-        standby: standby(args.standby.as_ref(), args.standby_peer.as_ref()),
-        break_glass: None,
+        standby: args.accepted.standby(),
         session: place::session(),
         hazards: hazards(common, &known)?,
         firmware: super::firmware::offer(common, args.no_way_back.into())?,
+        ..Apply::plain(place::playbook(common, &args.playbook)?, &args.nic, args.peer.clone())
     };
     let host = place::machine()?;
     let prepared = runs::prepare(&host, &request)?;
@@ -116,15 +100,6 @@ pub(super) fn hazards(common: &Common, overrides: &[String]) -> Result<Terms, De
     known.sort();
     known.dedup();
     Ok(Terms { catalog, overrides: Overrides::These(known) })
-}
-
-/// Users of the NIC, and known hazards: which of the ids are which.
-pub(super) fn overrides(ids: &[String]) -> (Vec<String>, Vec<String>) {
-    ids.iter().cloned().partition(|id| id.starts_with("held:"))
-}
-
-pub(super) fn standby(nic: Option<&String>, peer: Option<&String>) -> Option<StandbyPath> {
-    nic.map(|nic| StandbyPath { nic: nic.clone(), peer: peer.cloned() })
 }
 
 /// The plan that was stored under this digest.

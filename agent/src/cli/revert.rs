@@ -7,6 +7,7 @@ use policy::management::Consent;
 
 use super::{
     Common, Done,
+    accepted::Accepted,
     apply::{at_desk, duration, probe_by, reason},
     out, place,
     signals::Wishes,
@@ -36,19 +37,8 @@ seconds; Ctrl-C ends that with the run still in force (exit 4). `--wait-window 0
 pub(super) struct Args {
     /// A run's id, a unique prefix of one, or `last`.
     pub run: String,
-    /// Allow a way back that drops the link of the NIC by which this host is reached.
-    #[arg(long)]
-    pub allow_management: bool,
-    /// Go on in spite of this known hazard, by its issue's id, or take the harm to this user of the NIC upon
-    /// yourself (`held:udp:ntpd`); may be given again. It is logged.
-    #[arg(long, value_name = "ID")]
-    pub override_hazard: Vec<String>,
-    /// Another NIC that strategies can go to meanwhile: probed, and this run's alone.
-    #[arg(long, value_name = "IF")]
-    pub standby: Option<String>,
-    /// The reflector that the standby is probed against, where the run's own cannot be reached by it.
-    #[arg(long, value_name = "HOST[:PORT]", requires = "standby")]
-    pub standby_peer: Option<String>,
+    #[command(flatten)]
+    pub accepted: Accepted,
     /// Act alone, without the approvals that are wanted, for this reason: loud, logged, and to be
     /// countersigned.
     #[arg(long, value_name = "WHY", value_parser = reason)]
@@ -88,13 +78,14 @@ fn ns(time: Duration) -> u64 {
 }
 
 fn back(args: &Args, desk: &Desk) -> Back {
-    let (overridden, known) = super::plan::overrides(&args.override_hazard);
-    let consent = if args.allow_management { Consent::AllowManagement } else { Consent::None };
+    let (overridden, known) = args.accepted.overrides();
+    let consent =
+        if args.accepted.allow_management { Consent::AllowManagement } else { Consent::None };
     Back {
         consent,
         overridden,
         hazards: Overrides::These(known),
-        standby: super::plan::standby(args.standby.as_ref(), args.standby_peer.as_ref()),
+        standby: args.accepted.standby(),
         break_glass: args.break_glass.clone(),
         session: place::session(),
         ..Back::plain("reverted on request", desk.law.loaded().asker.clone())
@@ -105,12 +96,12 @@ fn back(args: &Args, desk: &Desk) -> Back {
 fn ask(common: &Common, args: &Args, host: &Linux) -> Result<Asked, Declined> {
     let disk = place::writer(common, args.wait)?;
     let history = History::fold(&disk.entries()?)?;
-    let mut probe = match &args.standby {
+    let mut probe = match &args.accepted.standby {
         None => None,
         Some(nic) => {
             let run = runs::wanted(&history, &args.run)?;
             let peer = run.and_then(|run| run.peer.clone());
-            let Some(peer) = args.standby_peer.clone().or(peer) else {
+            let Some(peer) = args.accepted.standby_peer.clone().or(peer) else {
                 let why = "the run names no reflector to probe the standby against: --standby-peer";
                 return Err(Declined::new(Exit::Wrong, "standby", why));
             };

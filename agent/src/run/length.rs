@@ -102,21 +102,7 @@ mod tests {
         let parsed = playbooks::parse::parse(yaml.as_bytes());
         let playbook = parsed.unwrap_or_else(|problems| panic!("{problems:?}"));
         let sim = Sim::new(machine_for(&playbook));
-        let request = Apply {
-            playbook,
-            nic: "eth1".to_owned(),
-            peer: Some("192.0.2.2:862".to_owned()),
-            control_peer: None,
-            digest: None,
-            allow_management: false,
-            force: false,
-            overridden: Vec::new(),
-            standby: None,
-            break_glass: None,
-            session: None,
-            hazards: Default::default(),
-            firmware: Default::default(),
-        };
+        let request = Apply::plain(playbook, "eth1", Some("192.0.2.2:862".to_owned()));
         prepare(&sim, &request).map(|prepared| prepared.plan).expect("a plan")
     }
 

@@ -59,6 +59,28 @@ pub struct Apply {
     pub firmware: Offer,
 }
 
+impl Apply {
+    /// Nothing is overridden, nobody acts alone, traffic has nowhere else to go, no defect is known and no
+    /// firmware to be had.
+    pub fn plain(playbook: Playbook, nic: &str, peer: Option<String>) -> Apply {
+        Apply {
+            playbook,
+            nic: nic.to_owned(),
+            peer,
+            control_peer: None,
+            digest: None,
+            allow_management: false,
+            force: false,
+            overridden: Vec::new(),
+            standby: None,
+            break_glass: None,
+            session: None,
+            hazards: hazards::Terms::default(),
+            firmware: Offer::default(),
+        }
+    }
+}
+
 /// A plan with all that was learnt on the way.
 #[derive(Debug, Clone)]
 pub struct Prepared {

@@ -80,23 +80,7 @@ impl Verdicts {
 
     /// The one that an action is about.
     pub fn about(self, action: Action) -> Catalog {
-        match action {
-            Action::Flash => self.flashed,
-            Action::Inventory
-            | Action::Plan
-            | Action::Apply
-            | Action::Revert
-            | Action::RevertInFlight
-            | Action::Reset
-            | Action::CampaignOutsideTrading
-            | Action::OverrideHazard
-            | Action::AllowManagement
-            | Action::NoWayBack
-            | Action::BreakGlass
-            | Action::Approve
-            | Action::Freeze
-            | Action::Thaw => self.running,
-        }
+        if action == Action::Flash { self.flashed } else { self.running }
     }
 }
 

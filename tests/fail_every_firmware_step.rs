@@ -13,14 +13,7 @@ use agent::{
     log::RunState,
     rehearsal::{Door, Ending, Fall, Rehearsed, Stage, hush_injected_crashes},
 };
-use tests::firmware::known;
-
-const MACHINE: &str = include_str!("fail_every_firmware_step/machine.yaml");
-const FIRMWARE: &str = include_str!("fail_every_firmware_step/firmware.yaml");
-/// Settings first, which do not suffice, then the golden firmware.
-const MENDS: &str = include_str!("fail_every_firmware_step/mends.yaml");
-/// A firmware that delays every packet: flashed back.
-const HURTS: &str = include_str!("fail_every_firmware_step/hurts.yaml");
+use tests::firmware::{FIRMWARE, HURTS, MACHINE, MENDS, known};
 
 fn seed() -> u64 {
     let given = std::env::var("NICMEND_SEED").ok().and_then(|text| text.parse().ok());

@@ -7,6 +7,25 @@ use firmware_catalog::{
 };
 use serde::Deserialize;
 
+/// Two ports of one ConnectX-4 Lx, and what happens to them of itself.
+pub const MACHINE: &str = include_str!("fail_every_firmware_step/machine.yaml");
+/// Its versions.
+pub const FIRMWARE: &str = include_str!("fail_every_firmware_step/firmware.yaml");
+/// Settings first, which do not suffice, then the golden firmware.
+pub const MENDS: &str = include_str!("fail_every_firmware_step/mends.yaml");
+/// A firmware that delays every packet: flashed back.
+pub const HURTS: &str = include_str!("fail_every_firmware_step/hurts.yaml");
+
+/// [`MACHINE`], to which nothing happens of itself.
+///
+/// # Panics
+/// Where it is no machine.
+pub fn quiet_machine() -> Machine {
+    let mut machine: Machine = serde_saphyr::from_str(MACHINE).expect("a machine");
+    machine.script.clear();
+    machine
+}
+
 /// One version of a ConnectX-4 Lx, as a test's YAML says it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

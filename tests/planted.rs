@@ -7,7 +7,7 @@ use agent::{
     engine::Telling,
     host::{
         Host,
-        sim::{Blow, Machine, Moment, Quirk, Sim, SimMeter},
+        sim::{Blow, Moment, Quirk, Sim, SimMeter},
     },
     log::{History, RunRecord, RunState},
     plan::firmware::Image,
@@ -19,25 +19,14 @@ use agent::{
     store::{Store, sim::SimStore},
 };
 use playbooks::Playbook;
-use tests::firmware::known;
-
-const MACHINE: &str = include_str!("fail_every_firmware_step/machine.yaml");
-const FIRMWARE: &str = include_str!("fail_every_firmware_step/firmware.yaml");
-const MENDS: &str = include_str!("fail_every_firmware_step/mends.yaml");
-const HURTS: &str = include_str!("fail_every_firmware_step/hurts.yaml");
-
-fn machine() -> Machine {
-    let mut machine: Machine = serde_saphyr::from_str(MACHINE).expect("a machine");
-    machine.script.clear();
-    machine
-}
+use tests::firmware::{FIRMWARE, HURTS, MENDS, known, quiet_machine};
 
 fn playbook(source: &str) -> Playbook {
     playbooks::parse::parse(source.as_bytes()).expect("a playbook")
 }
 
 fn stage(source: &str, quirks: Vec<Quirk>) -> Stage {
-    let (mut machine, shelf) = (machine(), tests::firmware::read(FIRMWARE));
+    let (mut machine, shelf) = (quiet_machine(), tests::firmware::read(FIRMWARE));
     machine.nics[0].quirks = quirks;
     Stage { machine, playbook: playbook(source), nic: "eth1".to_owned(), seed: 7, shelf }
 }
@@ -115,19 +104,9 @@ fn without_a_way_back_it_begins_only_where_that_is_accepted() {
 
 fn request(playbook: &str, shelf: &Shelf) -> Apply {
     Apply {
-        playbook: self::playbook(playbook),
-        nic: "eth1".to_owned(),
-        peer: Some("192.0.2.2:862".to_owned()),
-        control_peer: None,
-        digest: None,
-        allow_management: false,
-        force: false,
-        break_glass: None,
-        overridden: Vec::new(),
-        standby: None,
-        session: None,
         hazards: Terms { catalog: shelf.catalog.clone(), overrides: Overrides::All },
         firmware: shelf.offer.clone(),
+        ..Apply::plain(self::playbook(playbook), "eth1", Some("192.0.2.2:862".to_owned()))
     }
 }
 
@@ -144,7 +123,7 @@ impl Place {
         for image in &shelf.images {
             agent::firmware::images::import(&store, image).expect("room");
         }
-        Place { sim: Arc::new(Sim::new(machine())), store, shelf }
+        Place { sim: Arc::new(Sim::new(quiet_machine())), store, shelf }
     }
 
     fn apply(&self, playbook: &str) -> Result<RunRecord, Declined> {

@@ -7,7 +7,7 @@ use agent::{
     engine::Telling,
     host::{
         Host,
-        sim::{Machine, Sim, SimMeter},
+        sim::{Sim, SimMeter},
     },
     law::{Asker, Law, Text, Texts},
     log::{History, RunRecord},
@@ -20,10 +20,8 @@ use agent::{
     store::{Store, sim::SimStore},
 };
 use firmware_catalog::Catalog;
+use tests::firmware::{FIRMWARE, MENDS, quiet_machine};
 
-const MACHINE: &str = include_str!("../fail_every_firmware_step/machine.yaml");
-const FIRMWARE: &str = include_str!("../fail_every_firmware_step/firmware.yaml");
-const MENDS: &str = include_str!("../fail_every_firmware_step/mends.yaml");
 const SETTINGS: &str = include_str!("settings.yaml");
 
 /// Another card, which carries what the first one does.
@@ -56,19 +54,13 @@ impl Wish {
 
     pub(crate) fn request(&self) -> Apply {
         Apply {
-            playbook: playbooks::parse::parse(self.playbook.as_bytes()).expect("a playbook"),
-            nic: "eth1".to_owned(),
-            peer: Some("192.0.2.2:862".to_owned()),
-            control_peer: None,
-            digest: None,
-            allow_management: false,
-            force: false,
-            break_glass: None,
-            overridden: Vec::new(),
-            standby: None,
-            session: None,
             hazards: Terms { catalog: self.catalog.clone(), overrides: Overrides::All },
             firmware: self.offer.clone(),
+            ..Apply::plain(
+                playbooks::parse::parse(self.playbook.as_bytes()).expect("a playbook"),
+                "eth1",
+                Some("192.0.2.2:862".to_owned()),
+            )
         }
     }
 
@@ -91,8 +83,7 @@ pub(crate) struct Place {
 impl Place {
     /// With these policies of the site's.
     pub(crate) fn new(policies: &str) -> Place {
-        let mut machine: Machine = serde_saphyr::from_str(MACHINE).expect("a machine");
-        machine.script.clear();
+        let mut machine = quiet_machine();
         let id = "4c4c45440043301080355b4c04f4a593\n".to_owned();
         machine.files.insert("/etc/machine-id".to_owned(), id);
         machine.nics.push(serde_saphyr::from_str(STANDBY).expect("a NIC"));

@@ -29,15 +29,16 @@ use firmware_catalog::{
     firmware::SIGNATURE_NAMESPACE,
 };
 use policy::sshsig::{People, Revoked};
-use tests::{firmware::image, programs_or_skip};
+use tests::{
+    firmware::{MENDS, image, quiet_machine},
+    programs_or_skip,
+};
 
 use crate::{
     keys::{Scratch, public},
     tree,
 };
 
-const MACHINE: &str = include_str!("../fail_every_firmware_step/machine.yaml");
-const MENDS: &str = include_str!("../fail_every_firmware_step/mends.yaml");
 const MODEL: &str = "ConnectX-4 Lx";
 const BOARD: &str = "MT_2420110034";
 const RUNNING: &str = "14.32.1010";
@@ -136,8 +137,7 @@ struct Row {
 
 impl Row {
     fn new() -> Row {
-        let mut machine: Machine = serde_saphyr::from_str(MACHINE).expect("a machine");
-        machine.script.clear();
+        let machine = quiet_machine();
         Row {
             machine,
             golden: Entry::new(GOLDEN, "golden"),
@@ -212,19 +212,13 @@ impl Row {
         catalog: Catalog,
     ) -> Result<RunState, Declined> {
         let request = Apply {
-            playbook: playbooks::parse::parse(self.playbook.as_bytes()).expect("a playbook"),
-            nic: "eth1".to_owned(),
-            peer: Some("192.0.2.2:862".to_owned()),
-            control_peer: None,
-            digest: None,
-            allow_management: false,
-            force: false,
-            break_glass: None,
-            overridden: Vec::new(),
-            standby: None,
-            session: None,
             hazards: Terms { catalog, overrides: Overrides::All },
             firmware,
+            ..Apply::plain(
+                playbooks::parse::parse(self.playbook.as_bytes()).expect("a playbook"),
+                "eth1",
+                Some("192.0.2.2:862".to_owned()),
+            )
         };
         let mut meter = SimMeter::new(Arc::clone(sim), "eth1", 7);
         let law = Law::shipped(0);

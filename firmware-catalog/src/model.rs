@@ -138,7 +138,7 @@ pub struct Adapter {
     /// The program, by name or absolute path, and its arguments. `{pci}` (`0000:3b:00.0`), `{nic}`
     /// and `{image}` (an absolute path) stand for what they say, inside an argument or as one.
     pub argv: Vec<String>,
-    /// Killed after this long, milliseconds.
+    /// How long it may take, milliseconds. Not applied yet: a plan's leases are.
     pub timeout_ms: u64,
     pub source: String,
 }

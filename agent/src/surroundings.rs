@@ -24,8 +24,10 @@ mod join;
 mod links;
 mod membership;
 mod message;
+mod name;
 mod neighbour;
 mod object;
+mod packet;
 mod restore;
 mod route;
 mod sysctl;
@@ -35,6 +37,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+use self::{address::Addresses, links::Links, packet::Taps, route::Hooks};
 pub use self::{
     device::Device,
     function::Functions,
@@ -43,7 +46,6 @@ pub use self::{
     message::{Bytes, Message},
     object::{Class, Lifetime, Maker, Object},
 };
-use self::{links::Links, route::Hooks};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Host, Nic, NicId, Now},
@@ -67,7 +69,7 @@ pub struct Surroundings {
     pub stacked: Vec<Device>,
     /// What stands on all of these, in the order in which it is put back.
     pub objects: Vec<Object>,
-    /// Multicast groups that sockets joined.
+    /// Multicast groups that sockets joined, and what packet sockets have an interface take in.
     pub joins: Vec<Join>,
     /// Link-layer groups that somebody gave an interface: its name, the group.
     pub link_groups: BTreeSet<(String, String)>,
@@ -117,6 +119,7 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
     let indexes: Vec<u32> = ports.iter().map(|port| port.ifindex).collect();
     let order = links.dying(&indexes)?;
     let dying: BTreeSet<u32> = order.iter().copied().collect();
+    let taps = Taps::read(host, &links, &dying);
     let mut cannot = Vec::new();
     let mut kept = Vec::new();
     for port in ports {
@@ -125,6 +128,7 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
             Fault::new(Kind::Gone, act, format!("interface {} is not there", port.ifindex))
         })?;
         let mut device = Device::of(link, &links, &mut cannot);
+        taps.leave_out(&mut device, link);
         device.sysctls = sysctl::read(host, &link.name);
         let functions = function::read(host, port, &mut cannot)?;
         kept.push(Port { id: port.id.clone(), device, functions });
@@ -133,6 +137,7 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
     let mut stacked = Vec::new();
     for link in order[ports.len()..].iter().filter_map(|index| links.by_index.get(index)) {
         let mut device = Device::stacked(link, &links, &mut cannot);
+        taps.leave_out(&mut device, link);
         device.sysctls = sysctl::read(host, &link.name);
         stacked.push(device);
     }
@@ -143,12 +148,15 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
     }
     let devices: Vec<String> = dying.iter().map(|index| links.names.name(*index)).collect();
     let objects = objects(host, &links, &dying, &devices, &mut cannot)?;
+    cannot.extend(taps.unexplained(host, &links, &dying, &objects));
     cannot.extend(afar::homes(host, ports));
     let devices: BTreeSet<String> = devices.into_iter().collect();
     let link_groups = join::link_layer(host, &devices);
     cannot.extend(link_groups.iter().map(|(device, group)| {
         format!("link-layer group {group} of {device} (ip maddr): rtnetlink cannot set it")
     }));
+    let mut joins = join::read(host, &devices);
+    joins.extend(taps.joins(host, &links, &dying));
     cannot.sort();
     cannot.dedup();
     Ok(Surroundings {
@@ -158,7 +166,7 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
         ports: kept,
         stacked,
         objects,
-        joins: join::read(host, &devices),
+        joins,
         link_groups,
         cannot_restore: cannot,
     })
@@ -174,12 +182,12 @@ fn objects(
     let mut objects = membership::vlans(host, links, dying, cannot)?;
     objects.extend(group::read(host, links, dying, cannot)?);
     cannot.extend(afar::vlan_options(host, links, dying)?);
-    let (addresses, locals) = address::read(host, links, dying)?;
+    let Addresses { objects: addresses, locals, temporary } = address::read(host, links, dying)?;
     objects.extend(addresses);
     objects.extend(neighbour::read(host, links, dying)?);
     let (nexthops, ids) = route::nexthops(host, links, dying, cannot)?;
     objects.extend(nexthops);
-    let hooks = Hooks { dying, locals: &locals, nexthops: &ids };
+    let hooks = Hooks { dying, locals: &locals, temporary: &temporary, nexthops: &ids };
     objects.extend(route::read(host, links, &hooks, cannot)?);
     objects.extend(route::rules(host, links, devices)?);
     objects.extend(neighbour::forwarding(host, links, dying, cannot)?);

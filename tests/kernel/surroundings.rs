@@ -20,6 +20,11 @@ use agent::{
 use serde_json::Value;
 use tests::{Netns, programs_or_skip, root_or_skip};
 
+#[path = "surroundings/renewed.rs"]
+mod renewed;
+#[path = "surroundings/sockets.rs"]
+mod sockets;
+
 const MAC1: &str = "02:00:00:00:01:01";
 const MAC2: &str = "02:00:00:00:01:02";
 /// What iproute2 prints that the moment makes: indexes, counters, times, negotiated ids.
@@ -333,7 +338,12 @@ struct Falling<'a> {
     left: AtomicI64,
 }
 
-impl Falling<'_> {
+impl<'a> Falling<'a> {
+    /// One that never falls, and never waits.
+    fn never(inner: &'a Linux) -> Falling<'a> {
+        Falling { inner, left: AtomicI64::new(i64::MAX) }
+    }
+
     fn spend(&self) -> Result<(), Fault> {
         match self.left.fetch_sub(1, Ordering::Relaxed) > 0 {
             true => Ok(()),

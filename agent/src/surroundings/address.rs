@@ -39,15 +39,24 @@ const PROTO_KERNEL: std::ops::RangeInclusive<u64> = 1..=3;
 const AF_INET6: u8 = 10;
 const FOREVER: u32 = u32::MAX;
 
-/// The addresses of these interfaces, and the addresses themselves as bytes (routes prefer them).
-pub(super) fn read(
-    host: &dyn Host,
-    links: &Links,
-    dying: &BTreeSet<u32>,
-) -> Result<(Vec<Object>, BTreeSet<Vec<u8>>)> {
+/// The addresses of these interfaces.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    pub(super) objects: Vec<Object>,
+    /// The addresses themselves, as bytes: routes prefer them.
+    pub(super) locals: BTreeSet<Vec<u8>>,
+    /// Those of them that the kernel makes at random, and for a time.
+    pub(super) temporary: BTreeSet<Vec<u8>>,
+}
+
+pub(super) fn read(host: &dyn Host, links: &Links, dying: &BTreeSet<u32>) -> Result<Addresses> {
     let answers = dump(host, RTM_GETADDR, &[0; IFADDRMSG_BYTES], "addresses")?;
-    let (mut objects, mut locals) = (Vec::new(), BTreeSet::new());
+    let mut found = Addresses::default();
     let mut order: BTreeMap<u32, u32> = BTreeMap::new();
+    // Since Linux 5.18; loopback's own address, or a link-local one, tells whether this kernel does.
+    let told = answers.iter().any(|answer| {
+        answer.get(IFADDRMSG_BYTES..).is_some_and(|attrs| Attrs(attrs).find(IFA_PROTO).is_some())
+    });
     for answer in &answers {
         let Some((header, attributes)) = answer.split_at_checked(IFADDRMSG_BYTES) else { continue };
         let index = word(&header[4..]);
@@ -56,19 +65,66 @@ pub(super) fn read(
         }
         let attrs = Attrs(attributes);
         let local = attrs.find(IFA_LOCAL).or(attrs.find(IFA_ADDRESS));
-        locals.extend(local.map(|local| local.payload.to_vec()));
+        found.locals.extend(local.map(|local| local.payload.to_vec()));
+        if header[0] == AF_INET6 && flags(header, attrs) & SECONDARY != 0 {
+            found.temporary.extend(local.map(|local| local.payload.to_vec()));
+            stand_for(&mut found.objects, temporary(links, header, attrs));
+            continue;
+        }
         let place = order.entry(index).or_default();
         *place += 1;
         // A new IPv6 address goes before those of its scope, a new IPv4 one behind them.
         let order = if header[0] == AF_INET6 { u32::MAX - *place } else { *place };
-        objects.push(object(links, header, attributes, order));
+        let maker = maker(header[0], attrs, flags(header, attrs), told);
+        found.objects.push(object(links, (header, attributes), order, maker));
     }
-    Ok((objects, locals))
+    Ok(found)
 }
 
-fn object(links: &Links, header: &[u8], attributes: &[u8], order: u32) -> Object {
+fn flags(header: &[u8], attrs: Attrs<'_>) -> u32 {
+    attrs.find(IFA_FLAGS).map_or(u32::from(header[2]), |attr| word(attr.payload))
+}
+
+/// An IPv6 address whose interface part the kernel makes at random (RFC 8981): a new interface gets another
+/// one. What can be as it was is that there is one of the prefix.
+fn temporary(links: &Links, header: &[u8], attrs: Attrs<'_>) -> Object {
+    let mut prefix = [0; 16];
+    let address = attrs.find(IFA_ADDRESS).map_or(&[][..], |attr| attr.payload);
+    let bytes = usize::from(header[1]).div_ceil(8).min(address.len()).min(prefix.len());
+    prefix[..bytes].copy_from_slice(&address[..bytes]);
+    if let (spare @ 1.., Some(last)) = (header[1] % 8, bytes.checked_sub(1)) {
+        prefix[last] &= 0xff << (8 - spare);
+    }
+    let device = links.names.name(word(&header[4..]));
+    // Never sent: it says what is compared.
+    let mut builder = Builder::new(&links.names, header);
+    builder.header_link(4).attribute(IFA_ADDRESS, &prefix);
+    let mut message = builder.build(RTM_NEWADDR);
+    message.set_byte(2, SECONDARY as u8);
+    Object {
+        class: Class::Address,
+        key: format!("of {}/{} made at random on {device}", ip(&prefix), header[1]),
+        detail: "temporary".to_owned(),
+        maker: Maker::Kernel,
+        order: u32::MAX,
+        lifetime: attrs.find(IFA_CACHEINFO).and_then(|info| lifetime(info.payload)),
+        message,
+    }
+}
+
+/// Several of one prefix, older and newer, are one object, which lives as long as the last of them.
+fn stand_for(objects: &mut Vec<Object>, new: Object) {
+    let lasts = |object: &Object| object.lifetime.map_or(FOREVER, |lifetime| lifetime.valid_s);
+    match objects.iter_mut().find(|known| known.key == new.key) {
+        Some(known) if lasts(known) < lasts(&new) => *known = new,
+        Some(_) => {}
+        None => objects.push(new),
+    }
+}
+
+fn object(links: &Links, (header, attributes): (&[u8], &[u8]), order: u32, maker: Maker) -> Object {
     let attrs = Attrs(attributes);
-    let flags = attrs.find(IFA_FLAGS).map_or(u32::from(header[2]), |attr| word(attr.payload));
+    let flags = flags(header, attrs);
     let asked = flags & FLAGS_ASKED;
     let lifetime = attrs.find(IFA_CACHEINFO).and_then(|info| lifetime(info.payload));
     let mut builder = Builder::new(&links.names, header);
@@ -101,22 +157,23 @@ fn object(links: &Links, header: &[u8], attributes: &[u8], order: u32) -> Object
         label.unwrap_or_default(),
         metric.unwrap_or_default()
     );
-    let maker = maker(header[0], flags, attrs, lifetime);
     Object { class: Class::Address, key, detail, maker, order, lifetime, message }
 }
 
-/// The kernel makes link-local addresses as an interface comes up, and what routers advertise. Before
-/// Linux 5.18 it does not say so; a temporary address or a prefix under management tells by its flags.
-fn maker(family: u8, flags: u32, attrs: Attrs<'_>, lifetime: Option<Lifetime>) -> Maker {
+/// The kernel makes link-local addresses as an interface comes up, and what routers advertise. Where it does
+/// not tell (before Linux 5.18), an address made of the MAC or a prefix under management is taken for its own;
+/// where it does, what it does not call its own is somebody's (NetworkManager and dhcpcd take routers'
+/// advertisements themselves, and ask the kernel for the temporary addresses alone).
+fn maker(family: u8, attrs: Attrs<'_>, flags: u32, told: bool) -> Maker {
     let proto = attrs.find(IFA_PROTO).and_then(|attr| attr.number());
     let address = attrs.find(IFA_ADDRESS).map_or(&[][..], |attr| attr.payload);
+    let lifetime = attrs.find(IFA_CACHEINFO).and_then(|info| lifetime(info.payload));
     let link_local = address.first_chunk().is_some_and(|[a, b]| *a == 0xfe && b & 0xc0 == 0x80);
     let by_kernel = match (family, proto) {
         (_, Some(proto)) if proto != 0 => PROTO_KERNEL.contains(&proto),
-        (AF_INET6, Some(_) | None) => {
-            let temporary = flags & SECONDARY != 0;
+        (AF_INET6, Some(_) | None) if !told => {
             let advertised = flags & MANAGETEMPADDR != 0 && lifetime.is_some();
-            temporary || advertised || (link_local && is_eui64(address))
+            advertised || (link_local && is_eui64(address))
         }
         (_, Some(_) | None) => false,
     };

@@ -73,7 +73,8 @@ pub struct Device {
     pub(super) attributes: BTreeMap<u16, Bytes>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership: Option<Membership>,
-    /// How many want it to take everything in: sockets, masters, people.
+    /// How many want it to take everything in: masters, stacked interfaces, people. Packet sockets are not
+    /// counted: their holds die with the interface, and are told as joins.
     pub promiscuity: u32,
     pub allmulti: u32,
     /// The interface part of its advertised IPv6 addresses, where somebody gave one (`ip token`).
@@ -217,7 +218,19 @@ fn make(link: &Link, links: &Links, reports: &[u16]) -> Message {
     builder.build(RTM_NEWLINK)
 }
 
-/// Makes the interface `link` what `device` was. Returns what went wrong; the rest is done.
+/// Gives the interface another name.
+pub(super) fn rename(host: &dyn Host, link: &Link, to: &str) -> Vec<Fault> {
+    let up = link.flags & IFF_UP != 0;
+    let mut hand =
+        Hand { host, index: link.index, name: link.name.clone(), up, faults: Vec::new() };
+    let mut body = Writer::new();
+    body.text(IFLA_IFNAME, to);
+    hand.set_or_down(&body, &format!("rename {} to {to}", link.name));
+    hand.faults
+}
+
+/// Makes the interface `link`, which has its name already, what `device` was. Returns what went wrong; the
+/// rest is done.
 pub(super) fn restore(
     host: &dyn Host,
     device: &Device,
@@ -232,11 +245,6 @@ pub(super) fn restore(
         up: link.flags & IFF_UP != 0,
         faults: Vec::new(),
     };
-    if device.name != link.name {
-        let mut body = Writer::new();
-        body.text(IFLA_IFNAME, &device.name);
-        hand.set_or_down(&body, &format!("rename {} to {}", link.name, device.name));
-    }
     for name in device.altnames.iter().filter(|name| !link.altnames.contains(name)) {
         hand.altname(name);
     }

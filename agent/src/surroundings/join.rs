@@ -41,7 +41,7 @@ impl Join {
         let times =
             if self.users == 1 { "once".to_owned() } else { format!("{} times", self.users) };
         let by = match self.holders.is_empty() {
-            true => "no process is bound to it by name".to_owned(),
+            true => "no process is known to hold it".to_owned(),
             false => self.holders.join("; "),
         };
         format!("{} on {}, joined {times} ({by})", self.group, self.device)
@@ -143,7 +143,15 @@ fn holders(host: &dyn Host, groups: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Vec<S
             }
         }
     }
-    let mut found: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
+    owners(host, &sockets)
+}
+
+/// The processes that have these sockets (`socket:[INODE]`) open, by what each socket stands for.
+pub(super) fn owners<K: Ord + Copy>(
+    host: &dyn Host,
+    sockets: &BTreeMap<String, K>,
+) -> BTreeMap<K, Vec<String>> {
+    let mut found: BTreeMap<K, Vec<String>> = BTreeMap::new();
     if sockets.is_empty() {
         return found;
     }

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Change, Difference, Surroundings, address, device, function, links::Links, take};
+use super::{
+    Change, Difference, Surroundings, address, device, function,
+    links::Links,
+    name::{self, Named},
+    take,
+};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Host, Nic, Now},
@@ -71,8 +76,22 @@ impl Surroundings {
         }
     }
 
+    /// The kept names, and the indexes that these ports have now.
+    fn named<'s>(&'s self, ports: &[Nic]) -> Vec<Named<'s>> {
+        let now = |port: &'s super::Port| {
+            let nic = ports.iter().find(|nic| nic.id == port.id)?;
+            Some((port.device.name.as_str(), nic.ifindex))
+        };
+        self.ports.iter().filter_map(now).collect()
+    }
+
     fn pass(&self, host: &dyn Host, ports: &[Nic], pass: u32) -> Vec<Fault> {
-        let mut faults = Vec::new();
+        let named = self.named(ports);
+        // Everything from here on goes by name: under a wrong one it would land on another port.
+        let mut faults = name::restore(host, &named);
+        if !faults.is_empty() {
+            return faults;
+        }
         for port in &self.ports {
             let Some(nic) = ports.iter().find(|nic| nic.id == port.id) else { continue };
             faults.extend(self.device(host, &port.device, nic.ifindex, pass));
@@ -81,10 +100,13 @@ impl Surroundings {
             }
         }
         for stacked in &self.stacked {
-            faults.extend(self.stacked(host, stacked, pass));
+            faults.extend(self.stacked(host, stacked, &named, pass));
         }
         match (take(host, ports), Links::read(host)) {
-            (Ok(now), Ok(links)) => faults.extend(self.objects(host, &now, &links)),
+            (Ok(now), Ok(links)) => match name::wrong(&links, &named) {
+                Some(fault) => faults.push(fault),
+                None => faults.extend(self.objects(host, &now, &links)),
+            },
             (Err(fault), _) | (_, Err(fault)) => faults.push(fault),
         }
         faults
@@ -99,6 +121,10 @@ impl Surroundings {
         let Some(link) = links.by_index.get(&index) else {
             return vec![Fault::new(Kind::Gone, act(), format!("interface {index} is not there"))];
         };
+        if link.name != was.name {
+            let cause = format!("interface {index} is called {} meanwhile", link.name);
+            return vec![Fault::new(Kind::Drift, act(), cause)];
+        }
         let restored = device::restore(host, was, link, &links, pass);
         let mut faults = restored.faults;
         if restored.joined && was.membership.as_ref().is_some_and(|m| m.kind == "bridge") {
@@ -110,11 +136,20 @@ impl Surroundings {
         faults
     }
 
-    fn stacked(&self, host: &dyn Host, was: &device::Device, pass: u32) -> Vec<Fault> {
+    fn stacked(
+        &self,
+        host: &dyn Host,
+        was: &device::Device,
+        ports: &[Named<'_>],
+        pass: u32,
+    ) -> Vec<Fault> {
         let links = match Links::read(host) {
             Ok(links) => links,
             Err(fault) => return vec![fault],
         };
+        if let Some(fault) = name::wrong(&links, ports) {
+            return vec![fault];
+        }
         if links.named(&was.name).is_none() {
             let Some(make) = &was.make else { return Vec::new() };
             let act = format!("make {}", was.name);

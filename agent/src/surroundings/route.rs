@@ -35,6 +35,8 @@ const RTA_NH_ID: u16 = 30;
 const RTNEXTHOP_BYTES: usize = 8;
 /// RTNH_F_ONLINK is asked for; the others (dead, linkdown, offload) are states.
 const ONLINK: u32 = 4;
+const RTPROT_KERNEL: u8 = 2;
+const RTN_LOCAL: u8 = 2;
 /// RTPROT_REDIRECT, RTPROT_KERNEL, RTPROT_RA.
 const KERNELS: [u8; 3] = [1, 2, 9];
 pub(super) const AF_INET: u8 = 2;
@@ -45,6 +47,8 @@ pub(super) struct Hooks<'a> {
     pub(super) dying: &'a BTreeSet<u32>,
     /// Addresses that go; IPv4 routes that prefer one go too, wherever they lead.
     pub(super) locals: &'a BTreeSet<Vec<u8>>,
+    /// Those of them that come back as others, with the kernel's routes to them.
+    pub(super) temporary: &'a BTreeSet<Vec<u8>>,
     /// Nexthop objects that go.
     pub(super) nexthops: &'a BTreeSet<u32>,
 }
@@ -73,6 +77,9 @@ pub(super) fn read(
         for answer in dump(host, RTM_GETROUTE, &header, "routes")? {
             let Some((header, attributes)) = answer.split_at_checked(RTMSG_BYTES) else { continue };
             let route = Route { header, attributes };
+            if route.is_to_one_of(hooks.temporary) {
+                continue;
+            }
             if !route.hangs(hooks) {
                 others.insert(route.place());
                 continue;
@@ -120,6 +127,12 @@ impl Route<'_> {
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
         }
         ways
+    }
+
+    fn is_to_one_of(&self, temporary: &BTreeSet<Vec<u8>>) -> bool {
+        let own = self.header[5] == RTPROT_KERNEL && self.header[7] == RTN_LOCAL;
+        let to = self.attrs().find(RTA_DST);
+        own && to.is_some_and(|to| temporary.contains(to.payload))
     }
 
     fn hangs(&self, hooks: &Hooks<'_>) -> bool {

@@ -209,6 +209,19 @@ impl Catalog {
         self.site.issues.iter().any(|issue| issue.id == shipped.id)
     }
 
+    /// Every driver that a model or an issue is of, by name, each once.
+    pub fn drivers(&self) -> Vec<&str> {
+        let of_models = self.models().map(|model| model.driver.as_str());
+        let of_issues = self.issues().filter_map(|issue| match &issue.driver {
+            Driver::Any => None,
+            Driver::Named(name) => Some(name.as_str()),
+        });
+        let mut names: Vec<&str> = of_models.chain(of_issues).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// Every version known of this model's firmware; the site's first.
     pub fn releases_of<'c>(&'c self, model: &str) -> impl Iterator<Item = &'c Release> {
         let site = self.site.releases.iter().filter(move |release| release.model == model);

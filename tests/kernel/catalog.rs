@@ -96,6 +96,8 @@ fn risk_says_what_there_would_be() {
         &["--kernel", "yesterday"],
         &["--firmware", "1.2", "--nic", NIC],
         &["--driver", "1.x", "--nic", NIC],
+        &["--driver", "mlx5"],
+        &["--driver", "sfc\u{1b}[2J"],
     ] {
         let output = exchange.done(&[&["catalog", "risk"], wrong].concat());
         assert_eq!(code(&output), 2, "{wrong:?}: {}", said(&output));

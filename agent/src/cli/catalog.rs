@@ -205,6 +205,13 @@ fn imagine(catalog: &Catalog, args: &RiskArgs) -> Result<Vec<Subject>, Declined>
         Some(text) => (Some(text), None),
         None => (None, None),
     };
+    // Of a slip nothing would be known, and nothing sounds like no risk.
+    if let Some(driver) = driver.filter(|driver| !catalog.drivers().contains(&driver.as_str())) {
+        let known = catalog.drivers().join(", ");
+        let why =
+            format!("no model and no issue of the catalog is of a driver `{driver}`; of {known}");
+        return Err(wrong(why));
+    }
     if let Some(version) = version {
         Scheme::Dotted.parse(version).map_err(|error| wrong(error.to_string()))?;
     }

@@ -92,7 +92,22 @@ pub trait Host: Send + Sync {
         Err(Fault::new(Kind::Unsupported, act, "this machine has no firmware path"))
     }
 
-    /// Removes every image placed, and what was made to hold them. What is gone already is fine.
+    /// Files that the kernel would, or might, read by the name of this image instead of the one that is
+    /// placed: those of the same name in the other directories of its search path.
+    fn shadows(&self, sha256: &str) -> Result<Vec<String>> {
+        let act = format!("look for other files called {sha256}");
+        Err(Fault::new(Kind::Unsupported, act, "this machine has no firmware path"))
+    }
+
+    /// Looks again, right before a flash: the image is placed, is byte for byte what its name says, and
+    /// nothing shadows it.
+    fn still_placed(&self, sha256: &str) -> Result<()> {
+        let act = format!("look at image {sha256}");
+        Err(Fault::new(Kind::Unsupported, act, "this machine has no firmware path"))
+    }
+
+    /// Removes every image placed, and what was made to hold them, and nothing else. What is gone already
+    /// is fine.
     fn unplace(&self) -> Result<()> {
         Err(Fault::new(Kind::Unsupported, "remove images", "this machine has no firmware path"))
     }

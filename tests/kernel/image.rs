@@ -4,48 +4,48 @@
 // Tests on the real kernel look behind the door with their own eyes.
 #![allow(clippy::disallowed_methods)]
 
-use std::{
-    fs,
-    path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+#[path = "image/door.rs"]
+mod door;
+
+use std::{fs, path::Path, time::Duration};
 
 use agent::{
     fault::Kind,
     host::{Host, linux::Linux},
 };
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
-use tests::{root_or_skip, skip};
+use door::{alone, door};
+use nix::mount::{MsFlags, mount};
 
-const SHA: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// Of `image`.
+const SHA: &str = "6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d";
+/// Where the kernel's parameter `firmware_class.path` is read.
+const PARAMETER: &str = "/sys/module/firmware_class/parameters/path";
 
-/// One at a time: a program that another thread starts holds, until it is executed, whatever this process has
-/// open, and with it the lock on the firmware path.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// A directory outside the kernel's search path, removed at the end.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new() -> Scratch {
+        let path = std::env::temp_dir().join(format!("nicmend-path-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("make");
+        Scratch(path)
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
 }
 
-/// The door, in a mount namespace whose `/lib/firmware` is empty; `None` where that cannot be had.
-fn door(test: &str) -> Option<Linux> {
-    if !root_or_skip(test) {
-        return None;
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    let none = None::<&str>;
-    let made = unshare(CloneFlags::CLONE_NEWNS)
-        .and_then(|()| mount(none, "/", none, private, none))
-        .map(|()| fs::create_dir_all("/lib/firmware"))
-        .and_then(|_| mount(Some("tmpfs"), "/lib/firmware", Some("tmpfs"), MsFlags::empty(), none));
-    if let Err(errno) = made {
-        skip(test, &format!("no mount namespace of its own: {errno}"));
-        return None;
-    }
-    Some(Linux::new().expect("open the machine"))
+}
+
+fn sorted(folder: &str) -> Vec<String> {
+    let mut names = names(folder);
+    names.sort();
+    names
 }
 
 fn names(folder: &str) -> Vec<String> {
@@ -61,13 +61,111 @@ fn an_image_is_placed_whole_and_nothing_is_left() {
     let path = door.place(SHA, b"image").expect("place");
     assert_eq!(fs::read(&path).expect("read"), b"image");
     assert_eq!(path, format!("/lib/firmware/nicmend/{SHA}"));
+    door.still_placed(SHA).expect("it is there");
+    fs::write(&path, "imago").expect("somebody alters it");
+    assert_eq!(door.still_placed(SHA).expect_err("altered").kind, Kind::Drift);
     // A second time, as after a crash: with what a torn first try has left.
     fs::write(format!("/lib/firmware/nicmend/.{SHA}"), "half").expect("write");
-    door.place(SHA, b"another").expect("place again");
-    assert_eq!(fs::read(&path).expect("read"), b"another");
+    door.place(SHA, b"image").expect("place again");
+    door.still_placed(SHA).expect("it is there again");
     door.unplace().expect("remove");
     door.unplace().expect("remove what is gone");
     assert_eq!(names("/lib/firmware"), ["other.bin"]);
+}
+
+#[test]
+fn what_is_not_ours_is_not_removed() {
+    let _alone = alone();
+    let Some(door) = door("what_is_not_ours_is_not_removed") else { return };
+    fs::create_dir("/lib/firmware/nicmend").expect("somebody's directory");
+    let other = "f".repeat(64);
+    for name in ["theirs.bin", ".hidden", other.as_str()] {
+        fs::write(format!("/lib/firmware/nicmend/{name}"), "theirs").expect("their file");
+    }
+    fs::create_dir(format!("/lib/firmware/nicmend/{}", "e".repeat(64))).expect("their directory");
+    let before = sorted("/lib/firmware/nicmend");
+    door.place(SHA, b"image").expect("place");
+    run(&door, "true", Duration::from_secs(60)).expect("a program's lock lies there, too");
+    door.unplace().expect("remove");
+    assert_eq!(sorted("/lib/firmware/nicmend"), before);
+    for name in &before {
+        let path = format!("/lib/firmware/nicmend/{name}");
+        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+    }
+    // Empty, it is still somebody's.
+    door.place(SHA, b"image").expect("place");
+    door.unplace().expect("remove");
+    assert!(names("/lib/firmware/nicmend").is_empty());
+    fs::remove_dir("/lib/firmware/nicmend").expect("remove");
+    // Ours, and somebody has put something into it.
+    door.place(SHA, b"image").expect("place");
+    fs::write("/lib/firmware/nicmend/theirs.bin", "theirs").expect("their file");
+    door.unplace().expect("remove");
+    assert_eq!(names("/lib/firmware/nicmend"), ["theirs.bin"]);
+    // Of ours that died between making the directory and marking it.
+    fs::remove_dir_all("/lib/firmware/nicmend").expect("remove");
+    fs::create_dir("/lib/firmware/nicmend").expect("make");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    fs::set_permissions("/lib/firmware/nicmend", mode).expect("chmod");
+    door.unplace().expect("remove");
+    assert!(names("/lib/firmware").is_empty());
+}
+
+/// drivers/base/firmware_loader/main.c, `fw_path`: the first directory that has the name is the kernel's.
+#[test]
+fn a_file_that_the_kernel_would_find_first_is_refused() {
+    let _alone = alone();
+    let test = "a_file_that_the_kernel_would_find_first_is_refused";
+    let Some(door) = door(test) else { return };
+    let custom = Scratch::new();
+    let set = |text: &str| fs::write(custom.at("parameter"), text).expect("write");
+    set(&format!("{}\n", custom.at("path")));
+    let bind = MsFlags::MS_BIND;
+    let none = None::<&str>;
+    mount(Some(custom.at("parameter").as_str()), PARAMETER, none, bind, none).expect("bind it");
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let release = release.trim();
+    for directory in [
+        custom.at("path"),
+        format!("/lib/firmware/updates/{release}"),
+        "/lib/firmware/updates".to_owned(),
+        format!("/lib/firmware/{release}"),
+    ] {
+        let file = format!("{directory}/nicmend/{SHA}");
+        fs::create_dir_all(format!("{directory}/nicmend")).expect("make");
+        // Before it is placed: nothing is written.
+        fs::write(&file, "other").expect("write");
+        assert_eq!(door.shadows(SHA).expect("looked").join(" "), file);
+        let fault = door.place(SHA, b"image").expect_err("another would be flashed");
+        assert_eq!(fault.kind, Kind::Denied, "{fault}");
+        assert!(fault.cause.contains(&file), "{fault}");
+        assert!(!Path::new("/lib/firmware/nicmend").exists(), "{directory}");
+        fs::remove_file(&file).expect("remove");
+        // Between that and the flash.
+        door.place(SHA, b"image").expect("place");
+        door.still_placed(SHA).expect("alone");
+        std::os::unix::fs::symlink("/nowhere", &file).expect("a link to nothing yet");
+        let fault = door.still_placed(SHA).expect_err("another may be flashed");
+        assert_eq!(fault.kind, Kind::Denied, "{fault}");
+        fs::remove_file(&file).expect("remove");
+        // The same file by another name is no other file.
+        if fs::hard_link(format!("/lib/firmware/nicmend/{SHA}"), &file).is_ok() {
+            door.still_placed(SHA).expect("the same file");
+            fs::remove_file(&file).expect("remove");
+        }
+        // Lost since, or set to somewhere else: what is placed is removed all the same.
+        set("/nowhere\n");
+        door.unplace().expect("remove");
+        assert!(!Path::new("/lib/firmware/nicmend").exists(), "{directory}");
+        assert!(names(&format!("{directory}/nicmend")).is_empty());
+        set(&format!("{}\n", custom.at("path")));
+        fs::remove_dir_all(&directory).expect("remove");
+    }
+    // The parameter may name the directory that is last anyway.
+    set("/lib/firmware\n");
+    door.place(SHA, b"image").expect("place");
+    door.still_placed(SHA).expect("alone");
+    door.unplace().expect("remove");
 }
 
 #[test]
@@ -121,7 +219,7 @@ fn programs_are_bounded_in_time_and_output_and_never_two_at_once() {
         run(&door, "echo -E- the image is for another PSID; exit 3", minute).expect_err("3");
     assert!(failed.cause.contains("another PSID (exit status 3)"), "{failed}");
     let killed = run(&door, "echo begun; sleep 600", Duration::from_millis(300)).expect_err("slow");
-    assert!(killed.cause.contains("killed after 0 s; its last words: begun"), "{killed}");
+    assert!(killed.cause.contains("killed after 300ms; its last words: begun"), "{killed}");
     let long = run_when_idle(&door, "yes | head -c 10000000", minute).expect("long");
     assert!(long.len() <= 64 << 10, "{} bytes kept", long.len());
     for relative in ["./sh", "../bin/sh", "no-such-vendor-tool", ""] {

@@ -18,6 +18,7 @@ mod ioctl;
 mod lengthy;
 mod message;
 mod notices;
+mod program;
 mod socket;
 mod stat;
 mod sysfs;
@@ -185,12 +186,20 @@ impl Host for Linux {
         image::place(sha256, bytes)
     }
 
+    fn shadows(&self, sha256: &str) -> Result<Vec<String>> {
+        image::shadows(sha256)
+    }
+
+    fn still_placed(&self, sha256: &str) -> Result<()> {
+        image::still_placed(sha256)
+    }
+
     fn unplace(&self) -> Result<()> {
         image::unplace()
     }
 
     fn program(&self, argv: &[String], limit: Duration) -> Result<String> {
-        image::program(argv, limit)
+        program::run(argv, limit)
     }
 
     fn notices(&self) -> Result<Vec<Notice>> {

@@ -50,10 +50,7 @@ use std::{
 use playbooks::Value;
 
 use super::{Ask, Bearings, Clock, Genl, Host, Notice, Now, Stat, clock::Within};
-use crate::{
-    fault::{Fault, Result},
-    plan::firmware::image_name,
-};
+use crate::fault::{Fault, Result};
 
 pub use around::{Around, SimAddress, SimQdisc, SimRoute};
 pub use machine::{
@@ -399,26 +396,19 @@ impl Host for Sim {
     }
 
     fn place(&self, sha256: &str, bytes: &[u8]) -> Result<String> {
-        let name = image_name(sha256);
-        let path = format!("/lib/firmware/{name}");
-        self.call(
-            || format!("place {name}"),
-            |state| {
-                let text = String::from_utf8_lossy(bytes).into_owned();
-                state.machine.placed.insert(name.clone(), text);
-                Ok(path.clone())
-            },
-        )
+        firmware::place(self, sha256, bytes)
+    }
+
+    fn shadows(&self, sha256: &str) -> Result<Vec<String>> {
+        firmware::shadows(self, sha256)
+    }
+
+    fn still_placed(&self, sha256: &str) -> Result<()> {
+        firmware::still_placed(self, sha256)
     }
 
     fn unplace(&self) -> Result<()> {
-        self.call(
-            || "remove images".to_owned(),
-            |state| {
-                state.machine.placed.clear();
-                Ok(())
-            },
-        )
+        firmware::unplace(self)
     }
 
     fn notices(&self) -> Result<Vec<Notice>> {

@@ -59,8 +59,24 @@ pub(super) fn stages(
     for action in stages.iter().flatten() {
         restart::locked_down(host, action)
             .map_err(|fault| Declined::new(Exit::Refused, "kernel-lockdown", fault.to_string()))?;
+        found_first(host, action)?;
     }
     Ok(stages)
+}
+
+/// Refuses where the kernel would flash another file than one of the images.
+fn found_first(host: &dyn Host, action: &FirmwareAction) -> Result<(), Declined> {
+    for image in [Some(&action.image), action.way_back.as_ref()].into_iter().flatten() {
+        let found = host.shadows(&image.sha256)?;
+        if !found.is_empty() {
+            let why = format!(
+                "the kernel would flash {} instead of the image of that name that is placed: remove it",
+                found.join(" and ")
+            );
+            return Err(Declined::new(Exit::Refused, "firmware-search-path", why));
+        }
+    }
+    Ok(())
 }
 
 /// The NICs that a plan is felt on: its own, and every port of a device that it restarts.

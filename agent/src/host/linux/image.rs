@@ -1,58 +1,61 @@
-//! Images where the kernel looks for firmware, and programs that flash them.
+//! Images where the kernel looks for firmware.
 //!
-//! The kernel reads `nicmend/<sha256>` below the first directory of its search path that has it
-//! (drivers/base/firmware_loader/main.c, `fw_path`): the parameter `path` of `firmware_class`, where one
-//! is set, or else `/lib/firmware`. The directory `nicmend` is ours alone and gone afterwards; nothing else
-//! below the search path is touched, nor the parameter.
+//! The kernel reads the first `nicmend/<sha256>` that it finds in the directories of its search path
+//! (drivers/base/firmware_loader/main.c, `fw_path`): the parameter `path` of `firmware_class`, then
+//! `updates/RELEASE`, `updates`, `RELEASE` and nothing below `/lib/firmware`. Ours is in the last: the one
+//! that no parameter, boot or new kernel takes away, so that whoever recovers finds it. A file of its name
+//! in any other would be read in its stead, and is refused.
+//!
+//! Removed is what is ours: a file that is, byte for byte, what its name says, one that was being written,
+//! our lock and mark, and the directory where we made it.
 // This is the door: it changes the machine for everyone else.
 #![allow(clippy::disallowed_methods)]
 
 use std::{
+    ffi::OsStr,
     fs::{File, TryLockError},
     io::{Read, Write},
-    os::{fd::OwnedFd, unix::process::CommandExt},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use nix::{
     dir::Dir,
     errno::Errno,
     fcntl::{self, OFlag},
-    sys::{
-        signal::{Signal, killpg},
-        stat::{Mode, mkdirat},
-    },
-    unistd::{Pid, UnlinkatFlags, geteuid, unlinkat},
+    sys::stat::{Mode, mkdirat},
+    unistd::{UnlinkatFlags, fsync, geteuid, unlinkat},
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    fault::{Fault, Kind, Result},
+    firmware::images::{IMAGE_BYTES_MAX, is_name},
 };
 
-use crate::fault::{Fault, Kind, Result};
-
 const PARAMETER: &str = "/sys/module/firmware_class/parameters/path";
-const DEFAULT: &str = "/lib/firmware";
+const RELEASE: &str = "/proc/sys/kernel/osrelease";
+const PLACE: &str = "/lib/firmware";
 const FOLDER: &str = "nicmend";
 /// Held by a program of ours for as long as it runs, also past our own end.
 const BUSY: &str = ".busy";
-/// Where a program is looked for.
-const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-/// Of a program's output.
-const OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// Looks at a pipe after its program has ended.
-const LAST_WORDS: u32 = 20;
-const LOOK: Duration = Duration::from_millis(50);
+/// Says that the directory was made by us.
+const MADE: &str = ".nicmend";
+/// Of a directory; ours has four.
+const ENTRIES_MAX: usize = 4096;
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Writes the image beside its place, syncs it, renames it.
 pub(super) fn place(sha256: &str, bytes: &[u8]) -> Result<String> {
     let act = format!("place image {sha256} for the kernel");
-    if !crate::firmware::images::is_name(sha256) {
-        return Err(Fault::new(Kind::Invalid, act, "that is no sha256 in hexadecimal"));
-    }
     let fault = |errno: Errno| Fault::errno(&act, errno as i32, None);
-    let io =
-        |error: std::io::Error| Fault::errno(&act, error.raw_os_error().unwrap_or(libc::EIO), None);
-    let base = base()?;
-    let folder = folder(&base, &act)?;
+    let io = |error: std::io::Error| fault_of(&act, &error);
+    named(sha256, &act)?;
+    alone(sha256, &act)?;
+    let folder = folder(&act)?;
     drop(idle(&folder, &act)?);
     let beside = format!(".{sha256}");
     remove(&folder, &beside).map_err(fault)?;
@@ -63,87 +66,192 @@ pub(super) fn place(sha256: &str, bytes: &[u8]) -> Result<String> {
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io);
     let placed = written.and_then(|()| {
         fcntl::renameat(&folder, beside.as_str(), &folder, sha256).map_err(fault)?;
-        nix::unistd::fsync(&folder).map_err(fault)
+        fsync(&folder).map_err(fault)
     });
     if placed.is_err() {
         // It would only take the space.
         let _ = remove(&folder, &beside);
     }
     placed?;
-    Ok(base.join(FOLDER).join(sha256).display().to_string())
+    Ok(path_in(Path::new(PLACE), sha256).display().to_string())
 }
 
-/// Removes our folder with all in it, wherever it may have been made.
-pub(super) fn unplace() -> Result<()> {
-    let mut bases = vec![PathBuf::from(DEFAULT)];
-    bases.extend(parameter());
-    bases.dedup();
-    for base in bases {
-        let act = format!("remove {}", base.join(FOLDER).display());
-        let fault = |errno: Errno| Fault::errno(&act, errno as i32, None);
-        let parent = match open_folder(&base) {
-            Ok(parent) => parent,
-            Err(Errno::ENOENT) => continue,
-            Err(errno) => return Err(fault(errno)),
-        };
-        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let folder = match fcntl::openat(&parent, FOLDER, flags, Mode::empty()) {
-            Ok(folder) => folder,
-            Err(Errno::ENOENT) => continue,
-            Err(errno) => return Err(fault(errno)),
-        };
-        ours(&folder, &act)?;
-        drop(idle(&folder, &act)?);
-        let names: Vec<_> = Dir::from_fd(folder.try_clone().map_err(|_| fault(Errno::EMFILE))?)
-            .map_err(fault)?
-            .into_iter()
-            .filter_map(|entry| Some(entry.ok()?.file_name().to_owned()))
-            .filter(|name| name.as_c_str() != c"." && name.as_c_str() != c"..")
-            .collect();
-        for name in names {
-            unlinkat(&folder, name.as_c_str(), UnlinkatFlags::NoRemoveDir).map_err(fault)?;
+/// Whatever is called like this image in the other directories of the kernel's search path.
+pub(super) fn shadows(sha256: &str) -> Result<Vec<String>> {
+    let act = format!("look for other files called {FOLDER}/{sha256}");
+    named(sha256, &act)?;
+    let which = |found: std::fs::Metadata| (found.dev(), found.ino());
+    let own = std::fs::symlink_metadata(path_in(Path::new(PLACE), sha256)).map(which).ok();
+    let mut found = Vec::new();
+    for directory in others(&act)? {
+        let path = path_in(&directory, sha256);
+        match std::fs::symlink_metadata(&path) {
+            // The same file by another way.
+            Ok(there) if own == Some(which(there.clone())) => {}
+            Ok(_) => found.push(path.display().to_string().escape_debug().to_string()),
+            Err(error) if is_absent(&error) => {}
+            Err(error) => {
+                return Err(fault_of(&format!("look at {}", path.display()), &error));
+            }
         }
-        unlinkat(&parent, FOLDER, UnlinkatFlags::RemoveDir).map_err(fault)?;
-        nix::unistd::fsync(&parent).map_err(fault)?;
+    }
+    Ok(found)
+}
+
+/// The image is there, whole, and the first that the kernel finds.
+pub(super) fn still_placed(sha256: &str) -> Result<()> {
+    let act = format!("look at image {sha256} for the kernel");
+    named(sha256, &act)?;
+    alone(sha256, &act)?;
+    let fault = |errno: Errno| Fault::errno(&act, errno as i32, None);
+    let folder = open_folder(Path::new(PLACE)).and_then(|parent| open_ours(&parent));
+    let folder = folder.map_err(fault)?;
+    ours(&folder, &act)?;
+    match digest(&folder, sha256).map_err(|error| fault_of(&act, &error))? {
+        Some(found) if found == sha256 => Ok(()),
+        Some(found) => {
+            Err(Fault::new(Kind::Drift, act, format!("its bytes digest to {found} by now")))
+        }
+        None => Err(Fault::new(Kind::Drift, act, "it is no regular file by now")),
+    }
+}
+
+/// Removes what is ours, and the directory where we made it.
+pub(super) fn unplace() -> Result<()> {
+    let act = format!("remove our images from {PLACE}/{FOLDER}");
+    let fault = |errno: Errno| Fault::errno(&act, errno as i32, None);
+    let parent = match open_folder(Path::new(PLACE)) {
+        Ok(parent) => parent,
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(fault(errno)),
+    };
+    let folder = match open_ours(&parent) {
+        Ok(folder) => folder,
+        // A link or a file is none of ours: nothing was ever placed behind it.
+        Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => return Ok(()),
+        Err(errno) => return Err(fault(errno)),
+    };
+    drop(still_idle(&folder, &act)?);
+    let listing = Dir::from_fd(folder.try_clone().map_err(|error| fault_of(&act, &error))?);
+    let names: Vec<String> = listing
+        .map_err(fault)?
+        .into_iter()
+        .take(ENTRIES_MAX)
+        .filter_map(|entry| entry.ok()?.file_name().to_str().ok().map(str::to_owned))
+        .collect();
+    for name in &names {
+        let image = is_name(name) && digest(&folder, name).is_ok_and(|d| d.as_ref() == Some(name));
+        let torn = name.strip_prefix('.').is_some_and(is_name);
+        if image || torn {
+            remove(&folder, name).map_err(fault)?;
+        }
+    }
+    // Only then the lock, without which nothing of the rest would be safe.
+    let made = names.iter().any(|name| name == MADE);
+    remove(&folder, BUSY).map_err(fault)?;
+    fsync(&folder).map_err(fault)?;
+    // Between its making and its mark it is known by its mode and by being empty.
+    if made || is_private(&folder, &act)? {
+        remove(&folder, MADE).map_err(fault)?;
+        match unlinkat(&parent, FOLDER, UnlinkatFlags::RemoveDir) {
+            // Somebody keeps something of his own there.
+            Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => {}
+            Err(errno) => return Err(fault(errno)),
+        }
+        fsync(&parent).map_err(fault)?;
     }
     Ok(())
 }
 
-/// The first directory in which the kernel looks.
-fn base() -> Result<PathBuf> {
-    let base = parameter().unwrap_or_else(|| PathBuf::from(DEFAULT));
-    match base.is_dir() {
-        true => Ok(base),
+/// The lock that no program of ours holds: one that outlived its run may still be flashing.
+pub(super) fn lock(act: &str) -> Result<File> {
+    idle(&folder(act)?, act)
+}
+
+fn named(sha256: &str, act: &str) -> Result<()> {
+    match is_name(sha256) {
+        true => Ok(()),
+        false => Err(Fault::new(Kind::Invalid, act, "that is no sha256 in hexadecimal")),
+    }
+}
+
+fn path_in(directory: &Path, sha256: &str) -> PathBuf {
+    directory.join(FOLDER).join(sha256)
+}
+
+fn alone(sha256: &str, act: &str) -> Result<()> {
+    let found = shadows(sha256)?;
+    match found.is_empty() {
+        true => Ok(()),
         false => {
-            let act = "find where the kernel looks for firmware";
-            let cause = format!("{} is no directory", base.display());
-            Err(Fault::new(Kind::Unsupported, act, cause))
+            let cause = format!("the kernel would find {} instead", found.join(" and "));
+            Err(Fault::new(Kind::Denied, act, cause))
         }
     }
 }
 
-fn parameter() -> Option<PathBuf> {
-    let text = std::fs::read_to_string(PARAMETER).ok()?;
-    let path = Path::new(text.trim_end_matches('\n'));
-    path.is_absolute().then(|| path.to_owned())
+/// The directories of the kernel's search path but the last, in its order.
+fn others(act: &str) -> Result<Vec<PathBuf>> {
+    let release = std::fs::read_to_string(RELEASE).map_err(|error| fault_of(act, &error))?;
+    let (release, place) = (release.trim_end(), Path::new(PLACE));
+    let fixed = [place.join("updates").join(release), place.join("updates"), place.join(release)];
+    Ok(parameter(act)?.into_iter().chain(fixed).collect())
+}
+
+/// As the kernel takes it: up to the first newline, below the root even without a slash.
+fn parameter(act: &str) -> Result<Option<PathBuf>> {
+    let text = match std::fs::read(PARAMETER) {
+        Ok(text) => text,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(fault_of(act, &error)),
+    };
+    // sysfs ends what it shows with a newline of its own.
+    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    let path = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let path = Path::new("/").join(OsStr::from_bytes(path));
+    Ok((!text.is_empty()).then_some(path))
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+}
+
+fn fault_of(act: &str, error: &std::io::Error) -> Fault {
+    Fault::errno(act, error.raw_os_error().unwrap_or(libc::EIO), None)
 }
 
 fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
     fcntl::open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// Our folder in `base`, made where it is missing.
-fn folder(base: &Path, act: &str) -> Result<OwnedFd> {
-    let fault = |errno: Errno| Fault::errno(act, errno as i32, None);
-    let parent = open_folder(base).map_err(fault)?;
-    match mkdirat(&parent, FOLDER, Mode::S_IRWXU) {
-        Ok(()) => nix::unistd::fsync(&parent).map_err(fault)?,
-        Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(fault(errno)),
-    }
+fn open_ours(parent: &OwnedFd) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let folder = fcntl::openat(&parent, FOLDER, flags, Mode::empty()).map_err(fault)?;
+    fcntl::openat(parent, FOLDER, flags, Mode::empty())
+}
+
+/// Our folder, made and marked where it is missing.
+fn folder(act: &str) -> Result<OwnedFd> {
+    let fault = |errno: Errno| Fault::errno(act, errno as i32, None);
+    let parent = match open_folder(Path::new(PLACE)) {
+        Ok(parent) => parent,
+        Err(Errno::ENOENT | Errno::ENOTDIR) => {
+            let cause = format!("{PLACE} is no directory");
+            return Err(Fault::new(Kind::Unsupported, act, cause));
+        }
+        Err(errno) => return Err(fault(errno)),
+    };
+    let new = match mkdirat(&parent, FOLDER, Mode::S_IRWXU) {
+        Ok(()) => true,
+        Err(Errno::EEXIST) => false,
+        Err(errno) => return Err(fault(errno)),
+    };
+    let folder = open_ours(&parent).map_err(fault)?;
     ours(&folder, act)?;
+    if new {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        fcntl::openat(&folder, MADE, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(fault)?;
+        fsync(&folder).and_then(|()| fsync(&parent)).map_err(fault)?;
+    }
     Ok(folder)
 }
 
@@ -157,6 +265,11 @@ fn ours(folder: &OwnedFd, act: &str) -> Result<()> {
     Err(Fault::new(Kind::Denied, act, cause))
 }
 
+fn is_private(folder: &OwnedFd, act: &str) -> Result<bool> {
+    let stat = nix::sys::stat::fstat(folder).map_err(|e| Fault::errno(act, e as i32, None))?;
+    Ok(stat.st_uid == geteuid().as_raw() && stat.st_mode & 0o7777 == Mode::S_IRWXU.bits())
+}
+
 fn remove(folder: &OwnedFd, name: &str) -> Result<(), Errno> {
     match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -164,12 +277,50 @@ fn remove(folder: &OwnedFd, name: &str) -> Result<(), Errno> {
     }
 }
 
-/// The lock that no program of ours holds: one that outlived its run may still be flashing.
+/// What a file's bytes come to; `None` where it is no regular file, or larger than any image.
+fn digest(folder: &OwnedFd, name: &str) -> std::io::Result<Option<String>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = match fcntl::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::ELOOP) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let (mut reader, mut chunk) = (file.take(IMAGE_BYTES_MAX + 1), vec![0; CHUNK_BYTES]);
+    let (mut sum, mut length) = (Sha256::new(), 0_u64);
+    loop {
+        let read = reader.read(&mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        length += read as u64;
+        sum.update(&chunk[..read]);
+    }
+    let text = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((length <= IMAGE_BYTES_MAX).then_some(text))
+}
+
+/// The lock, made where it is missing, that no program of ours holds.
 fn idle(folder: &OwnedFd, act: &str) -> Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let file = fcntl::openat(folder, BUSY, flags, mode);
-    let file = file.map_err(|errno| Fault::errno(act, errno as i32, None))?;
+    locked(file.map_err(|errno| Fault::errno(act, errno as i32, None))?, act)
+}
+
+/// The same of one that is there.
+fn still_idle(folder: &OwnedFd, act: &str) -> Result<Option<File>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    match fcntl::openat(folder, BUSY, flags, Mode::empty()) {
+        Ok(file) => locked(file, act).map(Some),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(Fault::errno(act, errno as i32, None)),
+    }
+}
+
+fn locked(file: OwnedFd, act: &str) -> Result<File> {
     let file = File::from(file);
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -177,95 +328,6 @@ fn idle(folder: &OwnedFd, act: &str) -> Result<File> {
             let cause = "a program of an earlier run still works on the device";
             Err(Fault::new(Kind::Busy, act, cause))
         }
-        Err(TryLockError::Error(error)) => {
-            Err(Fault::errno(act, error.raw_os_error().unwrap_or(libc::EIO), None))
-        }
+        Err(TryLockError::Error(error)) => Err(fault_of(act, &error)),
     }
-}
-
-/// Runs a vendor's program to its end. Its standard input is the lock that says it runs.
-pub(super) fn program(argv: &[String], limit: Duration) -> Result<String> {
-    let act = argv.join(" ");
-    let Some((name, arguments)) = argv.split_first() else {
-        return Err(Fault::new(Kind::Invalid, act, "no program is named"));
-    };
-    let path = find(name).ok_or_else(|| {
-        let cause = format!("{name} is neither an absolute path nor in {}", DIRECTORIES.join(", "));
-        Fault::new(Kind::Unsupported, &act, cause)
-    })?;
-    let io =
-        |error: std::io::Error| Fault::errno(&act, error.raw_os_error().unwrap_or(libc::EIO), None);
-    let folder = folder(&base()?, &act)?;
-    let lock = idle(&folder, &act)?;
-    let (reader, writer) = std::io::pipe().map_err(io)?;
-    let mut command = Command::new(path);
-    command.args(arguments).env_clear().env("LC_ALL", "C");
-    command.env("PATH", DIRECTORIES.join(":")).current_dir("/");
-    // The lock lasts until every descriptor of this opening is closed: ours is, after the spawn.
-    command.stdin(Stdio::from(lock)).stdout(writer.try_clone().map_err(io)?).stderr(writer);
-    // A group of its own: a Ctrl-C at the terminal is ours to hear, and must not end a flash.
-    let child = command.process_group(0).spawn().map_err(io)?;
-    drop(command);
-    let told = std::thread::spawn(move || tail(reader));
-    let ended = wait(child, limit);
-    // What it left running may hold the pipe open: its last words are not worth waiting for.
-    for _ in 0..LAST_WORDS {
-        if told.is_finished() {
-            break;
-        }
-        std::thread::sleep(LOOK);
-    }
-    let output = if told.is_finished() { told.join().unwrap_or_default() } else { String::new() };
-    let words = output.trim().lines().last().unwrap_or("it said nothing").to_owned();
-    match ended {
-        Ok(0) => Ok(output),
-        Ok(code) => Err(Fault::new(Kind::Io, act, format!("{words} (exit status {code})"))),
-        Err(why) => Err(Fault::new(Kind::Io, act, format!("{why}; its last words: {words}"))),
-    }
-}
-
-/// By absolute path, or by name where the system keeps its programs.
-fn find(name: &str) -> Option<PathBuf> {
-    if Path::new(name).is_absolute() {
-        return Some(PathBuf::from(name));
-    }
-    let plain = !name.is_empty() && !name.contains('/');
-    let places = DIRECTORIES.iter().filter(|_| plain).map(|place| Path::new(place).join(name));
-    places.into_iter().find(|path| path.is_file())
-}
-
-/// The exit status, or why there is none.
-fn wait(mut child: Child, limit: Duration) -> Result<i32, String> {
-    let began = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => {
-                return status.code().ok_or_else(|| format!("it ended by {status}"));
-            }
-            Ok(None) if began.elapsed() < limit => std::thread::sleep(LOOK),
-            Ok(None) => {
-                let group = i32::try_from(child.id()).unwrap_or(i32::MAX);
-                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-                let _ = child.wait();
-                return Err(format!("it was killed after {} s", limit.as_secs()));
-            }
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-}
-
-/// Reads to the end and keeps the last part.
-fn tail(mut reader: impl Read) -> String {
-    let mut kept: Vec<u8> = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(read) = reader.read(&mut buffer) {
-        if read == 0 {
-            break;
-        }
-        kept.extend_from_slice(&buffer[..read]);
-        let over = kept.len().saturating_sub(OUTPUT_BYTES_MAX);
-        kept.drain(..over);
-    }
-    let text = String::from_utf8_lossy(&kept).into_owned();
-    text.chars().filter(|c| !c.is_control() || *c == '\n').collect()
 }

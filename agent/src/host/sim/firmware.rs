@@ -5,11 +5,16 @@
 //! PCI slot are one device.
 
 use super::{
-    Refusal, State,
+    Refusal, Sim, State,
     machine::SimNic,
     quirk::{self, Quirk},
 };
-use crate::host::tlv::{Attrs, Writer};
+use crate::{
+    fault::Result as Faulty,
+    firmware::images::image_of,
+    host::tlv::{Attrs, Writer},
+    plan::firmware::image_name,
+};
 
 const BUS_NAME: u16 = 1;
 const DEV_NAME: u16 = 2;
@@ -32,6 +37,57 @@ const DOWN_NS: u64 = 400_000_000;
 const WHOLE: [&str; 4] = ["fw.version", "fw", "fw.bundle_id", "fw.mgmt"];
 
 type Answers = Result<Vec<Vec<u8>>, Refusal>;
+
+pub(super) fn place(sim: &Sim, sha256: &str, bytes: &[u8]) -> Faulty<String> {
+    let name = image_name(sha256);
+    sim.call(
+        || format!("place {name}"),
+        |state| {
+            if !shadowing(state, &name).is_empty() {
+                return Err(Refusal::because(libc::EACCES, "the kernel would find another file"));
+            }
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            state.machine.placed.insert(name.clone(), text);
+            Ok(format!("/lib/firmware/{name}"))
+        },
+    )
+}
+
+pub(super) fn shadows(sim: &Sim, sha256: &str) -> Faulty<Vec<String>> {
+    let name = image_name(sha256);
+    sim.call(|| format!("look for {name}"), |state| Ok(shadowing(state, &name)))
+}
+
+pub(super) fn still_placed(sim: &Sim, sha256: &str) -> Faulty<()> {
+    let name = image_name(sha256);
+    sim.call(
+        || format!("look at {name}"),
+        |state| {
+            let text = state.machine.placed.get(&name).ok_or(Refusal::errno(libc::ENOENT))?;
+            let whole = image_of(text.as_bytes()).sha256 == sha256;
+            match whole && shadowing(state, &name).is_empty() {
+                true => Ok(()),
+                false => Err(Refusal::because(libc::EACCES, "the kernel would find another file")),
+            }
+        },
+    )
+}
+
+/// Other directories of the kernel's search path are files like any.
+fn shadowing(state: &State, name: &str) -> Vec<String> {
+    let same = |path: &&String| path.starts_with("/lib/firmware/") && path.ends_with(name);
+    state.machine.files.keys().filter(same).cloned().collect()
+}
+
+pub(super) fn unplace(sim: &Sim) -> Faulty<()> {
+    sim.call(
+        || "remove images".to_owned(),
+        |state| {
+            state.machine.placed.clear();
+            Ok(())
+        },
+    )
+}
 
 /// `22.35.1012` and `MT_0000000359` of an image.
 fn read_image(text: &str) -> Option<(&str, &str)> {

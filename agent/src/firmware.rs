@@ -3,9 +3,11 @@
 //! - [`device`]: which device a NIC is a port of, its versions, all of its ports
 //! - [`flash`], [`restart`]: devlink's flash and reload, with ethtool's ioctls and vendors' programs where
 //!   a driver has no devlink
+//! - `adapter`: vendors' programs
 //! - [`images`][]: `STATE/firmware/<sha256>`
 //! - [`kept`]: what a restart takes from the ports, kept beforehand and put back after
 
+mod adapter;
 pub mod device;
 pub mod flash;
 pub mod images;

@@ -27,7 +27,7 @@ mod steering;
 pub mod sysctl;
 mod tunable;
 pub mod vectors;
-mod words;
+pub(crate) mod words;
 pub mod xps;
 
 use crate::setting::Family;

@@ -9,7 +9,7 @@ use crate::{Origin, scheme::Version};
 pub struct Release {
     /// The model's name: `ConnectX-6 Dx`.
     pub model: String,
-    /// Board ids or PSIDs that it is for; empty: the source does not say.
+    /// Board ids or PSIDs that it is for; empty: the source does not say, or the version does.
     pub boards: Vec<String>,
     pub version: Version,
     pub state: State,
@@ -56,6 +56,18 @@ pub struct Image {
     /// An armored SSHSIG over [`Release::signed_message`], namespace [`SIGNATURE_NAMESPACE`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+}
+
+/// A version with its image and what vouches for it: what a flash is held to, forwards and back alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Entry {
+    pub version: Version,
+    pub image: Image,
+    /// What the image's signature, where it has one, is over.
+    pub signed_message: Vec<u8>,
+    pub source: String,
+    pub origin: Origin,
 }
 
 /// The SSHSIG namespace of catalog signatures (`ssh-keygen -Y sign -n nicmend-firmware`).
@@ -133,23 +145,51 @@ impl Release {
         Some(format!("{}\n", lines.join("\n")).into_bytes())
     }
 
+    /// What there is to flash of it; `None` without an image.
+    pub fn entry(&self) -> Option<Entry> {
+        Some(Entry {
+            version: self.version.clone(),
+            image: self.image.clone()?,
+            signed_message: self.signed_message()?,
+            source: self.source.clone(),
+            origin: self.origin.clone(),
+        })
+    }
+
+    /// The boards that it is for: those that are listed, and the one that its version names itself must be
+    /// among them. `None`: every board, as far as the source says.
+    pub fn for_boards(&self) -> Option<Vec<&str>> {
+        for_boards(&self.boards, &self.version)
+    }
+
     /// Whether it is meant for this board; `None`: nobody knows.
     pub fn is_for(&self, board: Option<&str>) -> Option<bool> {
-        is_for(&self.boards, board)
+        is_for(self.for_boards(), board)
     }
 }
 
 impl Minimum {
     pub fn is_for(&self, board: Option<&str>) -> Option<bool> {
-        is_for(&self.boards, board)
+        is_for(for_boards(&self.boards, &self.version), board)
     }
 }
 
-fn is_for(boards: &[String], board: Option<&str>) -> Option<bool> {
-    match (boards.is_empty(), board) {
-        (true, _) => Some(true),
-        (false, Some(board)) => Some(boards.iter().any(|named| named == board)),
-        (false, None) => None,
+fn for_boards<'e>(boards: &'e [String], version: &'e Version) -> Option<Vec<&'e str>> {
+    let listed = boards.iter().map(String::as_str);
+    match (version.board(), boards.is_empty()) {
+        (None, true) => None,
+        (None, false) => Some(listed.collect()),
+        (Some(named), true) => Some(vec![named]),
+        // Another board's version under this list is for none: lint says so.
+        (Some(named), false) => Some(listed.filter(|board| *board == named).collect()),
+    }
+}
+
+fn is_for(boards: Option<Vec<&str>>, board: Option<&str>) -> Option<bool> {
+    match (boards, board) {
+        (None, _) => Some(true),
+        (Some(boards), Some(board)) => Some(boards.contains(&board)),
+        (Some(_), None) => None,
     }
 }
 

@@ -118,6 +118,13 @@ impl Catalog {
             let owners = self.models_of_branch(branch).join(", ");
             flaw(format!("{what}: branch {branch}. is of {owners}"));
         }
+        if let Some(named) = release.version.board()
+            && !release.boards.is_empty()
+            && release.boards != [named]
+        {
+            let boards = release.boards.join(", ");
+            flaw(format!("{what}: its version names board {named}, and `boards` {boards}"));
+        }
         if let Some(issue) = &release.issue
             && self.issue(issue).is_none()
         {
@@ -155,9 +162,10 @@ fn one_golden_a_board(releases: &[&Release], flaws: &mut Vec<Flaw>) {
     for (at, one) in golden.iter().enumerate() {
         for other in &golden[at + 1..] {
             let shipped = |release: &Release| release.origin == Origin::Shipped;
-            let share = one.boards.is_empty()
-                || other.boards.is_empty()
-                || one.boards.iter().any(|board| other.boards.contains(board));
+            let share = match (one.for_boards(), other.for_boards()) {
+                (None, _) | (_, None) => true,
+                (Some(ones), Some(others)) => ones.iter().any(|board| others.contains(board)),
+            };
             if one.model == other.model && shipped(one) == shipped(other) && share {
                 let what = format!(
                     "{} has two golden versions for one board: {} and {}",

@@ -138,30 +138,31 @@ pub struct Adapter {
     /// The program, by name or absolute path, and its arguments. `{pci}` (`0000:3b:00.0`), `{nic}`
     /// and `{image}` (an absolute path) stand for what they say, inside an argument or as one.
     pub argv: Vec<String>,
-    /// How long it may take, milliseconds. Not applied yet: a plan's leases are.
+    /// How long it may take, milliseconds, at most [`TIME_MS_MAX`]; then it is killed.
     pub timeout_ms: u64,
     pub source: String,
 }
 
-impl Adapter {
-    /// The command for this NIC: program first. Placeholders are replaced once, what replaces them
-    /// is not looked at again.
-    pub fn command(&self, pci: &str, nic: &str, image: &str) -> Vec<String> {
-        let fill = |argument: &String| {
-            let (mut rest, mut filled) = (argument.as_str(), String::new());
-            while let Some(at) = rest.find('{') {
-                filled.push_str(&rest[..at]);
-                let found = [("{pci}", pci), ("{nic}", nic), ("{image}", image)];
-                let found = found.into_iter().find(|(name, _)| rest[at..].starts_with(name));
-                let (taken, text) = found.unwrap_or(("{", "{"));
-                filled.push_str(text);
-                rest = &rest[at + taken.len()..];
-            }
-            filled.push_str(rest);
-            filled
-        };
-        self.argv.iter().map(fill).collect()
-    }
+/// The longest that an adapter or an activation may take: an hour.
+pub const TIME_MS_MAX: u64 = 3_600_000;
+
+/// An adapter's command for one NIC: program first. Placeholders are replaced once; what replaces them
+/// is not looked at again.
+pub fn filled(argv: &[String], pci: &str, nic: &str, image: &str) -> Vec<String> {
+    let fill = |argument: &String| {
+        let (mut rest, mut filled) = (argument.as_str(), String::new());
+        while let Some(at) = rest.find('{') {
+            filled.push_str(&rest[..at]);
+            let found = [("{pci}", pci), ("{nic}", nic), ("{image}", image)];
+            let found = found.into_iter().find(|(name, _)| rest[at..].starts_with(name));
+            let (taken, text) = found.unwrap_or(("{", "{"));
+            filled.push_str(text);
+            rest = &rest[at + taken.len()..];
+        }
+        filled.push_str(rest);
+        filled
+    };
+    argv.iter().map(fill).collect()
 }
 
 /// What devlink can do with a driver, by upstream kernels that were looked at.
@@ -241,15 +242,8 @@ mod tests {
 
     #[test]
     fn an_adapters_arguments_are_filled_once() {
-        let adapter = Adapter {
-            name: "tool".into(),
-            argv: ["tool", "-d", "{pci}", "--file={image}", "{other}", "{"]
-                .map(String::from)
-                .into(),
-            timeout_ms: 1,
-            source: String::new(),
-        };
-        let command = adapter.command("0000:3b:00.0", "eth1", "/x/{pci}; rm -rf");
+        let argv = ["tool", "-d", "{pci}", "--file={image}", "{other}", "{"].map(String::from);
+        let command = filled(&argv, "0000:3b:00.0", "eth1", "/x/{pci}; rm -rf");
         assert_eq!(
             command,
             ["tool", "-d", "0000:3b:00.0", "--file=/x/{pci}; rm -rf", "{other}", "{"]

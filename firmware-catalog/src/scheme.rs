@@ -10,11 +10,13 @@ mod form;
 use std::{cmp::Ordering, fmt};
 
 use playbooks::applies::Range;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::Answer;
 
 /// How a driver numbers firmware. The forms are `ethtool -i`'s, from the drivers' sources of Linux
 /// 7.2; what devlink prints of the same firmware is read too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
     /// mlx5_core: `22.43.3608 (MT_0000000359)`: model branch, minor, sub-minor, and the board's PSID.
@@ -50,6 +52,8 @@ pub struct Version {
     second: Vec<u32>,
     /// What tells builds apart and has no order: the EETRACK id, sfc's variants.
     build: Option<String>,
+    /// The option ROM that Intel's versions name last.
+    rom: Option<String>,
     /// The board that the version names itself (mlx5's PSID).
     board: Option<String>,
     text: String,
@@ -225,8 +229,9 @@ impl Version {
         }
     }
 
-    /// Whether both are the same firmware. Builds without an order, and branches, differ; different
-    /// schemes are an error.
+    /// Whether both are the same firmware, as far as both say: a build that one of them leaves out counts
+    /// for nothing here, see [`Version::identity`]. Builds without an order, and branches, differ;
+    /// different schemes are an error.
     pub fn same(&self, other: &Version) -> Result<bool, SchemeError> {
         match self.compare(other) {
             Ok(ordering) => Ok(ordering == Ordering::Equal),
@@ -235,6 +240,25 @@ impl Version {
                 Err(error)
             }
         }
+    }
+
+    /// Whether both are one and the same build for one board, as far as they say: where one of them
+    /// names a build or a package and the other does not, nobody knows.
+    pub fn identity(&self, other: &Version) -> Result<Answer, SchemeError> {
+        let differ = |mine: &Option<String>, theirs: &Option<String>| {
+            mine.as_ref().zip(theirs.as_ref()).is_some_and(|(mine, theirs)| mine != theirs)
+        };
+        if !self.same(other)? || differ(&self.board, &other.board) || differ(&self.rom, &other.rom)
+        {
+            return Ok(Answer::No);
+        }
+        Ok(if self.is_as_whole_as(other) { Answer::Yes } else { Answer::Unknown })
+    }
+
+    /// Whether both name a build, or neither does, and likewise a package.
+    pub fn is_as_whole_as(&self, other: &Version) -> bool {
+        self.build.is_some() == other.build.is_some()
+            && self.second.is_empty() == other.second.is_empty()
     }
 
     /// How the first numbers of this version compare with `prefix`.

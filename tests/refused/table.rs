@@ -95,8 +95,17 @@ impl Signers {
 
     /// The entry, signed by this key in this namespace, as if it were of `version`.
     fn signed(&self, key: &Path, namespace: &str, version: &'static str) -> Entry {
+        self.sign(Entry::new(GOLDEN, "golden"), key, namespace, version)
+    }
+
+    fn sign(&self, entry: Entry, key: &Path, namespace: &str, version: &'static str) -> Entry {
         let signature = Some(self.scratch.sign(key, namespace, &message(version), &[]));
-        Entry { signature, ..Entry::new(GOLDEN, "golden") }
+        Entry { signature, ..entry }
+    }
+
+    /// The entry of what runs, signed by this key as if it were of `version`.
+    fn signed_back(&self, key: &Path, version: &'static str) -> Entry {
+        self.sign(Entry::new(RUNNING, "good"), key, SIGNATURE_NAMESPACE, version)
     }
 
     /// `allowed_signers`, where the vendor's key is for these namespaces.
@@ -125,11 +134,15 @@ fn catalog(entries: &[Entry], more: &str) -> Catalog {
 struct Row {
     machine: Machine,
     golden: Entry,
+    /// Of what runs: the way back.
+    running: Entry,
     minimum: &'static str,
     playbook: String,
     people: People,
     revoked: Revoked,
     doubt: Option<String>,
+    /// Why nobody can see what is stored.
+    unread: Option<String>,
     /// What is done to the state directory once the images are in it, given the path of the golden one
     /// and of the one that runs.
     spoil: fn(&Path, &Path),
@@ -141,11 +154,13 @@ impl Row {
         Row {
             machine,
             golden: Entry::new(GOLDEN, "golden"),
+            running: Entry::new(RUNNING, "good"),
             minimum: "",
             playbook: MENDS.to_owned(),
             people: People::default(),
             revoked: Revoked::default(),
             doubt: None,
+            unread: None,
             spoil: |_, _| (),
         }
     }
@@ -163,7 +178,7 @@ impl Row {
         let state = scratch.path().join("state");
         let _ = fs::remove_dir_all(&state);
         let disk = Disk::open(&state, Access::Write).expect("a state directory");
-        let running = Entry::new(RUNNING, "good");
+        let running = self.running.clone();
         for entry in [&self.golden, &running] {
             images::import(&disk, &image(entry.version, entry.board)).expect("room");
         }
@@ -185,6 +200,7 @@ impl Row {
             },
             doubt: self.doubt.clone(),
             images: stored.collect(),
+            unread: self.unread.clone(),
             no_way_back: false,
         };
         // What opening it for writing does is no part of the request.
@@ -255,6 +271,15 @@ fn pending() -> Machine {
     machine
 }
 
+/// A file that the kernel would find before the image of this version.
+fn shadowed(version: &'static str) -> Machine {
+    let mut machine = Row::new().machine;
+    let known = images::image_of(&image(version, BOARD));
+    let path = format!("/lib/firmware/updates/nicmend/{}", known.sha256);
+    machine.files.insert(path, "other".to_owned());
+    machine
+}
+
 /// A port that a guest or another driver has.
 fn unseen() -> Machine {
     let mut machine = Row::new().machine;
@@ -278,7 +303,12 @@ fn by_the_catalog() -> Vec<Case> {
     let board = of(Entry { board: "MT_0000000359", ..entry() });
     let busy = Row { machine: pending(), ..Row::new() };
     let guests = Row { machine: unseen(), ..Row::new() };
+    let first = Row { machine: shadowed(GOLDEN), ..Row::new() };
+    let first_back = Row { machine: shadowed(RUNNING), ..Row::new() };
+    let path = "firmware-search-path";
     vec![
+        ("another file is found first", first, path, refused, "/lib/firmware/updates/nicmend/"),
+        ("… of the way back", first_back, path, refused, "/lib/firmware/updates/nicmend/"),
         ("wrong board", board, "firmware-board", refused, "this board is MT_2420110034"),
         ("wrong branch", Row::asking_for("20.31.1014"), "firmware-branch", refused, "ConnectX-6's"),
         (
@@ -313,12 +343,21 @@ fn by_the_image() -> Vec<Case> {
         let file = fs::OpenOptions::new().write(true).open(golden).expect("the image");
         file.set_len(2 << 30).expect("a hole of 2 GiB");
     });
+    let cut_back = Row::spoilt(|_, running| cut(running));
+    let huge_back = Row::spoilt(|_, running| {
+        let file = fs::OpenOptions::new().write(true).open(running).expect("the image");
+        file.set_len(2 << 30).expect("a hole of 2 GiB");
+    });
+    let unread = Some("list /var/lib/nicmend/firmware: Permission denied".to_owned());
+    let unread = Row { unread, ..Row::spoilt(|golden, _| fs::remove_file(golden).expect("gone")) };
     vec![
         ("wrong hash", Row::spoilt(|golden, _| alter(golden)), rule, refused, "bytes digest to"),
         ("cut off", Row::spoilt(|golden, _| cut(golden)), rule, refused, "it is cut off"),
         ("cut off, no length known", unsized_(|golden, _| cut(golden)), rule, refused, "digest to"),
         ("the way back altered", Row::spoilt(|_, running| alter(running)), rule, refused, "digest"),
-        ("the way back cut off", Row::spoilt(|_, running| cut(running)), rule, refused, "digest"),
+        ("the way back cut off", cut_back, "no-way-back", refused, "it is cut off"),
+        ("the way back too long", huge_back, "no-way-back", refused, "no image of this model"),
+        ("a store that cannot be read", unread, rule, Exit::Failed, "Permission denied"),
         ("2 GiB", huge, rule, refused, "no image of this model is longer"),
         ("not stored", gone, rule, wrong, "is not stored"),
         ("a link in the store", linked, rule, wrong, "is not stored"),
@@ -349,7 +388,19 @@ fn by_the_signature(signers: &Signers) -> Vec<Case> {
         ("a revoked key", Row { revoked, ..row(named(), good()) }, "is revoked"),
     ];
     let case = |(name, row, words)| (name, row, "firmware-signature", Exit::Refused, words);
-    rows.into_iter().map(case).collect()
+    let forward = rows.into_iter().map(case);
+    // The way back is held to the same.
+    let back = |people, running| Row { running, ..row(people, good()) };
+    let unsigned = back(named(), Entry::new(RUNNING, "good"));
+    let strange = back(open(), signers.signed_back(&signers.stranger, RUNNING));
+    let moved = back(named(), signers.signed_back(vendor, GOLDEN));
+    let rows = [
+        ("the way back unsigned where the site signs", unsigned, "this site signs its firmware"),
+        ("the way back signed by a stranger", strange, "is nobody's"),
+        ("the way back with another version's signature", moved, "does not fit"),
+    ];
+    let case = |(name, row, words)| (name, row, "no-way-back", Exit::Refused, words);
+    forward.chain(rows.into_iter().map(case)).collect()
 }
 
 #[test]
@@ -389,9 +440,10 @@ fn what_fits_is_flashed() {
     let verified =
         signers.scratch.verified(&signer, "vendor", SIGNATURE_NAMESPACE, &message, signature);
     assert!(verified, "OpenSSH takes the signature");
+    let back = signers.signed_back(&signers.vendor, RUNNING);
     for row in [
         Row::new(),
-        Row { golden: signed.clone(), people: named, ..Row::new() },
+        Row { golden: signed.clone(), running: back, people: named, ..Row::new() },
         Row { golden: signed, people: open.clone(), ..Row::new() },
         // Somebody who may sign anything is not yet a site that signs its firmware.
         Row { people: open, ..Row::new() },

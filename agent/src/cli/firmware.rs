@@ -80,10 +80,13 @@ fn list(common: &Common) -> Done {
 
 /// What a firmware stage may choose from on this host.
 pub(super) fn offer(common: &Common, way: WayBack) -> Result<Offer, Declined> {
-    let images = match stored(common) {
+    let (images, unread) = match stored(common) {
+        Ok(images) => (images, None),
         // Whoever may not read the state directory may still plan a playbook without firmware.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Vec::new(),
-        listed => listed.map_err(|error| unlistable(common, &error))?,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            (Vec::new(), Some(unlistable(common, &error).why))
+        }
+        Err(error) => return Err(unlistable(common, &error)),
     };
     // Without images nothing is flashed, and nobody's signature is asked for.
     let registry = match images.is_empty() {
@@ -94,6 +97,7 @@ pub(super) fn offer(common: &Common, way: WayBack) -> Result<Offer, Declined> {
     let registry = registry.unwrap_or_default();
     Ok(Offer {
         images,
+        unread,
         registry,
         doubt,
         no_way_back: match way {
@@ -170,7 +174,7 @@ pub(super) mod lines {
         };
         let back = match &action.way_back {
             Some(image) => format!("{} (image {})", action.from, image.sha256),
-            None => format!("NONE: no image of {} is stored", action.from),
+            None => format!("NONE: no image of {} is stored that may be flashed", action.from),
         };
         vec![
             format!("firmware of {}: {} -> {}", action.device.handle, action.from, action.to),

@@ -86,7 +86,7 @@ impl Engine<'_> {
             Before::Activation => &action.to,
         };
         let differs = |found: &Option<String>, wanted: &String| {
-            found.as_ref().is_some_and(|found| found != wanted)
+            found.as_ref().is_some_and(|found| !action.is_version(found, wanted))
         };
         if differs(&seen.running, &action.from) || differs(&seen.stored, stored) {
             let said = |text: Option<String>| text.unwrap_or_else(|| "nothing it tells".to_owned());

@@ -4,8 +4,7 @@
 //! and identifiers stay (Documentation/networking/devlink/devlink-flash.rst). How far it is comes as
 //! DEVLINK_CMD_FLASH_UPDATE_STATUS to the group `config`. ethtool: ETHTOOL_FLASHDEV of all regions.
 
-use std::time::Duration;
-
+use super::adapter;
 use crate::{
     fault::{Fault, Kind, Result},
     host::{
@@ -69,6 +68,8 @@ pub fn flash(
         Fault::new(Kind::Unsupported, &act, "the request accepted that there is no image of it")
     })?;
     let name = image_name(&image.sha256);
+    // The kernel goes by a name, a program by a path: what they find there is looked at last of all.
+    host.still_placed(&image.sha256).map_err(|fault| fault.during(&act))?;
     let done = match &action.flash {
         Flash::Devlink => {
             let mut payload = device(handle);
@@ -96,10 +97,8 @@ pub fn flash(
             buffer.resize(8 + FLASHDEV_NAME_BYTES, 0);
             host.request(&Ask::Ethtool { nic: port.to_owned(), buffer }).map(|_| ())
         }
-        Flash::Adapter(adapter) => {
-            let argv = adapter.command(action, path);
-            let limit = Duration::from_millis(action.leases.flash_ms);
-            host.program(&argv, limit).map(|_| ())
+        Flash::Adapter(tool) => {
+            adapter::run(host, tool, action, (port, path), action.leases.flash_ms).map(|_| ())
         }
     };
     done.map_err(|fault| fault.during(act))

@@ -4,9 +4,9 @@
 //! (Documentation/networking/devlink/devlink-reload.rst): a device that can patch itself while it runs
 //! loses no packet. The kernel answers which actions it performed. ethtool: ETHTOOL_RESET.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use super::flash::device;
+use super::{adapter, flash::device};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Ask, Genl, Host, Mode, tlv::Attrs},
@@ -35,7 +35,6 @@ pub fn restart(
 ) -> Result<Vec<String>> {
     let handle = &action.device.handle;
     let act = format!("activate {} on {handle}", action.version_of(which));
-    let limit = Duration::from_millis(action.leases.activate_ms);
     let done = match &action.activate {
         Activation::NicReset => match reload(host, handle, FW_ACTIVATE, Some(NO_RESET)) {
             // A driver without live patches refuses the limit; one with them refuses an image that
@@ -56,9 +55,9 @@ pub fn restart(
             let ask = Ask::Ethtool { nic: port.to_owned(), buffer };
             host.request(&ask).map(|answer| reset_words(&answer))
         }
-        Activation::Adapter(adapter) => {
-            let argv = adapter.command(action, "");
-            host.program(&argv, limit).map(|_| vec![argv.join(" ")])
+        Activation::Adapter(tool) => {
+            let lease_ms = action.leases.activate_ms;
+            adapter::run(host, tool, action, (port, ""), lease_ms).map(|command| vec![command])
         }
     };
     done.map_err(|fault| fault.during(act))

@@ -1,9 +1,15 @@
 //! A firmware stage, resolved: which device, from which version to which, by which image, and back by
 //! which. Plain data; part of the plan's digest.
 
+use std::time::Duration;
+
+use firmware_catalog::{
+    Answer, Scheme,
+    model::{TIME_MS_MAX, filled},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::host::NicId;
+use crate::{host::NicId, settings::words::quote};
 
 /// What is done to the firmware of one device, and the way back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +20,10 @@ pub struct FirmwareAction {
     /// driver has no devlink and `ethtool -i` is all there is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version_name: Option<String>,
+    /// How its versions are read, so that what it prints is held against `to` as a version. Plans of before
+    /// have none: theirs are compared as text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scheme: Option<Scheme>,
     /// What was running, and stored.
     pub from: String,
     pub to: String,
@@ -101,6 +111,10 @@ pub struct Adapter {
     /// It maps the device's registers or writes its configuration space itself, which kernel lockdown
     /// forbids.
     pub raw_access: bool,
+    /// How long it may take, milliseconds; then it is killed. Plans of before have none: the stage's lease
+    /// bounds theirs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,7 +139,7 @@ pub struct Leases {
 impl Leases {
     /// mlx5 and bnxt flash in one to three minutes, ice in up to fifteen; mlx5 gives the other hosts of
     /// a device a minute to agree to a reset, ice waits as long for its EMP reset.
-    pub fn with_drain(drain: std::time::Duration) -> Leases {
+    pub fn with_drain(drain: Duration) -> Leases {
         Leases {
             drain_ms: u64::try_from(drain.as_millis()).unwrap_or(u64::MAX),
             flash_ms: 1_200_000,
@@ -140,7 +154,7 @@ impl FirmwareAction {
     pub fn by_hand(&self) -> Vec<String> {
         let Some(back) = &self.way_back else {
             return vec![format!(
-                "# {}: no image of {} is stored; nothing here brings it back",
+                "# {}: the plan has no image of {}; nothing here brings it back",
                 self.device.handle, self.from
             )];
         };
@@ -150,8 +164,13 @@ impl FirmwareAction {
             "mkdir -p /lib/firmware/nicmend".to_owned(),
             format!("cp \"$STATE/firmware/{}\" /lib/firmware/{name}", back.sha256),
         ];
+        // Whoever reads this sees the interfaces' names; they may have changed since the plan.
         let port = self.ports.first().map_or("IF", |port| port.name.as_str());
-        let handle = &self.device.handle;
+        let command = |adapter: &Adapter, image: &str| {
+            let words = adapter.command(self, port, image);
+            words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+        };
+        let (handle, port) = (&self.device.handle, quote(port));
         lines.push(match &self.flash {
             Flash::Devlink => match &self.component {
                 Some(component) => {
@@ -160,9 +179,7 @@ impl FirmwareAction {
                 None => format!("devlink dev flash {handle} file {name}"),
             },
             Flash::Ethtool => format!("ethtool -f {port} {name}"),
-            Flash::Adapter(adapter) => {
-                adapter.command(self, &format!("/lib/firmware/{name}")).join(" ")
-            }
+            Flash::Adapter(adapter) => command(adapter, &format!("/lib/firmware/{name}")),
         });
         lines.push(match &self.activate {
             Activation::NicReset => format!("devlink dev reload {handle} action fw_activate"),
@@ -170,10 +187,20 @@ impl FirmwareAction {
                 format!("devlink dev reload {handle} action fw_activate limit no_reset")
             }
             Activation::EthtoolReset => format!("ethtool --reset {port} all"),
-            Activation::Adapter(adapter) => adapter.command(self, "").join(" "),
+            Activation::Adapter(adapter) => command(adapter, ""),
         });
         lines.push(format!("rm /lib/firmware/{name}; rmdir /lib/firmware/nicmend"));
         lines
+    }
+
+    /// Whether what the device prints is this version, to the build. What cannot be read as one is only
+    /// itself.
+    pub fn is_version(&self, printed: &str, wanted: &str) -> bool {
+        let read = |text: &str| self.scheme.and_then(|scheme| scheme.parse(text).ok());
+        printed == wanted
+            || read(printed)
+                .zip(read(wanted))
+                .is_some_and(|(printed, wanted)| printed.identity(&wanted) == Ok(Answer::Yes))
     }
 
     pub fn image_of(&self, which: Which) -> Option<&Image> {
@@ -192,23 +219,90 @@ impl FirmwareAction {
 }
 
 impl Adapter {
-    /// The argument vector for this device and image file.
-    pub fn command(&self, action: &FirmwareAction, image: &str) -> Vec<String> {
+    /// The argument vector for this device, a port of it by the name that it has now, and an image file.
+    pub fn command(&self, action: &FirmwareAction, nic: &str, image: &str) -> Vec<String> {
         let handle = &action.device.handle;
         let pci = handle.strip_prefix("pci/").unwrap_or(handle);
-        let nic = port_of(action);
-        let fill = |word: &String| {
-            word.replace("{pci}", pci).replace("{nic}", nic).replace("{image}", image)
-        };
-        self.argv.iter().map(fill).collect()
+        filled(&self.argv, pci, nic, image)
     }
-}
 
-fn port_of(action: &FirmwareAction) -> &str {
-    action.ports.first().map_or("", |port| port.name.as_str())
+    /// Whether it is told an interface's name.
+    pub fn names_the_nic(&self) -> bool {
+        self.argv.iter().any(|word| word.contains("{nic}"))
+    }
+
+    /// How long it may take: its own time, or this lease; never longer than any adapter may.
+    pub fn limit(&self, lease_ms: u64) -> Duration {
+        Duration::from_millis(self.timeout_ms.unwrap_or(lease_ms).clamp(1, TIME_MS_MAX))
+    }
 }
 
 /// An image's name for the kernel, below its firmware path.
 pub fn image_name(sha256: &str) -> String {
     format!("nicmend/{sha256}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn action(more: &serde_json::Value) -> FirmwareAction {
+        let nic = serde_json::json!({ "pci": { "address": "0000:3b:00.0", "serial": "52:54:00:00:00:02" } });
+        let mut action = serde_json::json!({
+            "device": { "handle": "pci/0000:3b:00.0" },
+            "from": "14.32.1010", "to": "14.31.1014",
+            "image": { "sha256": "ad", "bytes": 7 },
+            "way-back": { "sha256": "be", "bytes": 7 },
+            "flash": { "adapter": { "argv": ["tool", "{nic}", "{image}"], "raw-access": true } },
+            "activate": "nic-reset",
+            "ports": [{ "id": nic, "name": "a;b{image}" }],
+            "leases": { "drain-ms": 0, "flash-ms": 7_000, "activate-ms": 1, "back-ms": 1 },
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            action[key] = value.clone();
+        }
+        serde_json::from_value(action).expect("an action")
+    }
+
+    /// As plans and logs were written before versions had a scheme and adapters their time.
+    #[test]
+    fn what_was_written_before_is_read_and_written_as_it_was() {
+        let old = action(&serde_json::Value::Null);
+        let Flash::Adapter(adapter) = &old.flash else { panic!("{old:?}") };
+        assert_eq!((old.scheme, adapter.timeout_ms), (None, None));
+        assert_eq!(adapter.limit(old.leases.flash_ms), Duration::from_secs(7));
+        let text = serde_json::to_string(&old).expect("JSON");
+        assert!(!text.contains("scheme") && !text.contains("timeout"), "{text}");
+        assert!(old.is_version("14.31.1014", "14.31.1014"));
+        assert!(!old.is_version("14.31.1014 (MT_1)", "14.31.1014"));
+    }
+
+    #[test]
+    fn an_adapters_time_is_its_own_and_bounded() {
+        for (timeout_ms, limit_ms) in
+            [(Some(400), 400), (None, 7), (Some(u64::MAX), TIME_MS_MAX), (Some(0), 1)]
+        {
+            let adapter = Adapter { argv: Vec::new(), raw_access: true, timeout_ms };
+            assert_eq!(adapter.limit(7), Duration::from_millis(limit_ms));
+        }
+    }
+
+    #[test]
+    fn versions_compare_by_their_scheme() {
+        let typed = action(&serde_json::json!({ "scheme": "mlx5" }));
+        assert!(typed.is_version("14.31.1014 (MT_1)", "14.31.1014"));
+        assert!(typed.is_version("14.31.0302", "14.31.302"));
+        assert!(!typed.is_version("14.31.1014 (MT_1)", "14.31.1014 (MT_2)"));
+        assert!(!typed.is_version("14.32.1010", "14.31.1014"));
+        assert!(!typed.is_version("nonsense", "14.31.1014"));
+        let package = action(&serde_json::json!({ "scheme": "bnxt" }));
+        assert!(!package.is_version("233.0.151.0/pkg 233.1.135.7", "233.0.151.0"));
+    }
+
+    #[test]
+    fn lines_to_be_pasted_are_quoted_and_filled_once() {
+        let lines = action(&serde_json::Value::Null).by_hand();
+        let tool = "tool 'a;b{image}' /lib/firmware/nicmend/be";
+        assert!(lines.iter().any(|line| line == tool), "{lines:?}");
+    }
 }

@@ -100,7 +100,7 @@ fn card(
         board: Some(board.clone()),
         ..Subject::default()
     };
-    let to = catalog.resolve(&subject, &wanted.version)?.version.to_string();
+    let to = catalog.resolve(&subject, &wanted.version)?.entry.version.to_string();
     let range = playbook.applies_to.firmware.as_deref().and_then(|text| firmware_range(text).ok());
     let fits = |text: &String| {
         let Ok(version) = scheme.parse(text) else { return false };
@@ -130,7 +130,7 @@ impl Card {
     fn put(self, mut files: Vec<SiteFile>, machine: &mut Machine) -> Result<Shelf, Declined> {
         let mut shelf = Shelf::default();
         let mut text = format!("version-scheme: {}\nfirmware:\n", self.scheme.name());
-        let to = self.target.version.to_string();
+        let to = self.target.entry.version.to_string();
         for (version, state) in
             [(&to, self.target.state), (&self.from, firmware_catalog::firmware::State::Good)]
         {

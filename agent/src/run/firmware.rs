@@ -97,6 +97,8 @@ pub(super) struct Held {
     /// Everything is as it was before the stage.
     pub(super) returned: bool,
     pub(super) performed: Vec<String>,
+    /// What runs after the restart, as the device prints it.
+    pub(super) running: Option<String>,
 }
 
 impl Held {
@@ -109,6 +111,7 @@ impl Held {
             losing: record.losing.is_some(),
             returned: record.returned,
             performed: record.performed.clone(),
+            running: record.activated.clone(),
         }
     }
 }
@@ -245,7 +248,8 @@ impl Run {
         };
         let step = FirmwareStep::Intent { action: Box::new(action.clone()), kept: kept.clone() };
         let (losing, returned, performed) = (false, false, Vec::new());
-        self.held = Some(Held { stage, action, kept, losing, returned, performed });
+        let running = None;
+        self.held = Some(Held { stage, action, kept, losing, returned, performed, running });
         self.say(stage, At::Intending, step, Durable::Yes)
     }
 
@@ -254,7 +258,7 @@ impl Run {
     fn stored(&mut self, stage: usize, seen: &Seen) -> Action {
         let Some(held) = &self.held else { return self.lost_track(stage) };
         if let Some(stored) = &seen.stored
-            && *stored != held.action.to
+            && !held.action.is_version(stored, &held.action.to)
         {
             let act = format!("flash {} to {}", held.action.device.handle, held.action.to);
             let cause = format!("the device took the image without an error, and stores {stored}");
@@ -281,13 +285,15 @@ impl Run {
 
     /// Success is the running version as read from the device, never the request.
     fn verified(&mut self, stage: usize, seen: &Seen) -> Action {
-        let Some(held) = &self.held else { return self.lost_track(stage) };
-        if seen.running.as_deref() != Some(held.action.to.as_str()) {
+        let Some(held) = &mut self.held else { return self.lost_track(stage) };
+        let wanted = |running: &String| held.action.is_version(running, &held.action.to);
+        if !seen.running.as_ref().is_some_and(wanted) {
             let running = seen.running.as_deref().unwrap_or("no version that can be read");
             let act = format!("activate {} on {}", held.action.to, held.action.device.handle);
             let cause = format!("it came back without an error, and runs {running}");
             return self.fail(stage, &Fault::new(Kind::Drift, act, cause));
         }
+        held.running.clone_from(&seen.running);
         let kept = held.kept.clone();
         self.order(stage, At::Restoring, Order::Restore(kept))
     }
@@ -304,7 +310,7 @@ impl Run {
         }
         held.losing = false;
         let step = FirmwareStep::Activated {
-            running: held.action.to.clone(),
+            running: held.running.clone().unwrap_or_default(),
             performed: held.performed.clone(),
             outage: restored.outage,
             mended_ms: restored.mended_ms,

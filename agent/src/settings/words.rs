@@ -27,7 +27,7 @@ pub(super) fn ethtool(
 }
 
 /// One shell word, quoted where the shell would read more into it.
-pub(super) fn quote(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.,:/@+=".contains(&b);
     if !word.is_empty() && word.bytes().all(plain) {
         return word.to_owned();

@@ -199,6 +199,13 @@ fn held(
 ) -> (Status, String) {
     let version = &golden.version;
     match running.compare(version) {
+        Ok(Ordering::Equal) if running.identity(version) == Ok(Answer::Unknown) => {
+            let why = format!(
+                "runs {running}; whether that is the golden {version} is not told: one of them leaves out \
+                 the build"
+            );
+            return (Status::Unknown, why);
+        }
         Ok(Ordering::Equal) => {}
         Ok(Ordering::Less) => {
             return (Status::Drifted, format!("runs {running}, older than the golden {version}"));

@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 
-use super::{Catalog, Origin, check::because};
+use super::{Catalog, check::because};
 use crate::{
-    Subject,
-    firmware::{Image, Release, State},
+    Answer, Subject,
+    firmware::{Entry, Release, State},
     model::{Activate, Family, Flash},
     scheme::{SchemeError, Version},
 };
@@ -17,13 +17,10 @@ use crate::{
 pub struct Target {
     pub model: String,
     pub board: Option<String>,
-    pub version: Version,
+    pub entry: Entry,
     pub state: State,
     /// Against what is running.
     pub direction: Direction,
-    pub image: Image,
-    /// What the image's signature, where it has one, is over.
-    pub signed_message: Vec<u8>,
     /// Ways to write it, best first; at least one.
     pub flash: Vec<Flash>,
     /// Ways to make it run, least disruptive first; at least one, none of them a reboot.
@@ -35,8 +32,6 @@ pub struct Target {
     pub way_back: WayBack,
     /// The least version that this board may be given, where one is set.
     pub minimum: Option<Version>,
-    pub source: String,
-    pub origin: Origin,
 }
 
 /// Which way the new version lies from the running one.
@@ -45,6 +40,8 @@ pub struct Target {
 pub enum Direction {
     Older,
     Same,
+    /// The same as far as both say, and one of them names a build or a package that the other leaves out.
+    Perhaps,
     Newer,
     /// The running version is not known, or the two carry no order.
     Unordered,
@@ -54,10 +51,10 @@ pub enum Direction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WayBack {
-    /// The catalog knows the running version's image; whether its file is stored is for the caller
-    /// to see.
-    Image(Box<Image>),
-    /// Why it does not.
+    /// The catalog knows the running version's image. Whether that may be flashed is asked as for the new
+    /// one: signature, length, and whether its file is stored.
+    Entry(Box<Entry>),
+    /// Why it does not, and what would settle it.
     None(String),
 }
 
@@ -72,6 +69,8 @@ pub enum Refusal {
     NotAVersion(#[from] SchemeError),
     #[error("no golden version is named for {model}{}", with_board(.board))]
     NoGolden { model: String, board: Option<String> },
+    #[error("{version} is of several builds in the catalog ({}): name the one that is meant", .builds.join("; "))]
+    SeveralBuilds { version: String, builds: Vec<String> },
     #[error("{version} of {model} is not in the catalog")]
     NotInCatalog { version: String, model: String },
     /// Refused by name: which model's branch it is, and which this NIC's.
@@ -102,7 +101,7 @@ impl Refusal {
     pub fn rule(&self) -> &'static str {
         match self {
             Refusal::UnknownModel | Refusal::NoScheme { .. } => "firmware-model",
-            Refusal::NotAVersion(_) => "firmware-version",
+            Refusal::NotAVersion(_) | Refusal::SeveralBuilds { .. } => "firmware-version",
             Refusal::NoGolden { .. } | Refusal::NotInCatalog { .. } => "firmware-catalog",
             Refusal::OtherModel { .. } => "firmware-branch",
             Refusal::WrongBoard { .. } | Refusal::BoardUnknown { .. } => "firmware-board",
@@ -116,7 +115,7 @@ impl Refusal {
     /// Whether the request itself makes no sense (exit 2); else it is refused (exit 4).
     pub fn is_wrong_request(&self) -> bool {
         match self {
-            Refusal::NotAVersion(_) => true,
+            Refusal::NotAVersion(_) | Refusal::SeveralBuilds { .. } => true,
             Refusal::UnknownModel
             | Refusal::NoScheme { .. }
             | Refusal::NoGolden { .. }
@@ -138,8 +137,9 @@ impl Catalog {
     ///
     /// Checked here: the model and its branch, the board, blocked versions, the least version, that
     /// there is an image with a digest, a way to flash it and a way to run it without a reboot. Not
-    /// checked here: hazards ([`Catalog::hazards`]), the image's bytes ([`Image::check_length`],
-    /// [`Image::check_hash`]), its signature, and whether the way back's file is there.
+    /// checked here: hazards ([`Catalog::hazards`]), and of both entries the image's bytes
+    /// ([`Image::check_length`](crate::firmware::Image::check_length),
+    /// [`Image::check_hash`](crate::firmware::Image::check_hash)), signature and file.
     ///
     /// # Errors
     ///
@@ -159,24 +159,20 @@ impl Catalog {
         let minimum = self.above_minimum(subject, release)?;
         let missing =
             || Refusal::NoImage { version: release.version.to_string(), model: name.clone() };
-        let image = release.image.clone().ok_or_else(missing)?;
+        let entry = release.entry().ok_or_else(missing)?;
         let running = subject.running.as_deref().and_then(|text| scheme.parse(text).ok());
         let (flash, activate) = ways(&model.family, &name)?;
         Ok(Target {
             board: subject.board.clone(),
-            version: release.version.clone(),
             state: release.state,
             direction: direction(running.as_ref(), &release.version),
-            image,
-            signed_message: release.signed_message().unwrap_or_default(),
+            entry,
             flash,
             activate,
             activation_ms_max: model.family.activation_ms_max,
             rollback: model.family.rollback.clone(),
             way_back: self.way_back(subject, &name, running.as_ref()),
             minimum,
-            source: release.source.clone(),
-            origin: release.origin.clone(),
             model: name,
         })
     }
@@ -203,22 +199,24 @@ impl Catalog {
         if let Some(why) = self.other_branch(subject, version) {
             return Err(Refusal::OtherModel { version: version.to_string(), why });
         }
-        if let (Some(named), Some(board)) = (version.board(), subject.board.as_deref())
-            && named != board
-        {
-            return Err(Refusal::WrongBoard {
-                version: version.to_string(),
-                boards: vec![named.to_owned()],
-                board: board.to_owned(),
-            });
-        }
         let board = subject.board.as_deref();
+        if let Some(named) = version.board().filter(|named| board != Some(named)) {
+            return Err(other_board(version, vec![named.to_owned()], board));
+        }
         let same = |r: &&Release| r.version.same(version).unwrap_or(false);
         let mut found: Vec<&Release> = self.releases_of(model).filter(same).collect();
         // What is blocked for this board is so whatever another entry says of it.
-        found.sort_by_key(|release| release.state != State::Blocked);
-        if let Some(release) = found.iter().find(|release| release.is_for(board) == Some(true)) {
-            return Ok(release);
+        let exact = |r: &Release| r.version.identity(version) == Ok(Answer::Yes);
+        found.sort_by_key(|release| (release.state != State::Blocked, !exact(release)));
+        let mut own = found.iter().filter(|release| release.is_for(board) == Some(true));
+        if let Some(release) = own.next() {
+            let others = own.filter(|other| other.version.same(&release.version) != Ok(true));
+            let mut builds: Vec<String> = others.map(|other| other.version.to_string()).collect();
+            if release.state == State::Blocked || exact(release) || builds.is_empty() {
+                return Ok(release);
+            }
+            builds.insert(0, release.version.to_string());
+            return Err(Refusal::SeveralBuilds { version: version.to_string(), builds });
         }
         Err(match found.first() {
             Some(other) => wrong_board(other, board),
@@ -280,18 +278,33 @@ impl Catalog {
             return WayBack::None("the running version is not known".to_owned());
         };
         let board = subject.board.as_deref();
-        let mut same = self.releases_of(model).filter(|release| {
-            release.is_for(board) == Some(true) && release.version.same(running).unwrap_or(false)
-        });
-        match same.find_map(|release| release.image.clone()) {
-            Some(image) => WayBack::Image(Box::new(image)),
-            None => WayBack::None(format!("the catalog has no image for the running {running}")),
+        let own = self.releases_of(model).filter(|release| release.is_for(board) == Some(true));
+        let mut unsure = None;
+        for release in own {
+            let Some(entry) = release.entry() else { continue };
+            match release.version.identity(running).unwrap_or(Answer::No) {
+                Answer::Yes => return WayBack::Entry(Box::new(entry)),
+                Answer::Unknown => unsure = unsure.or(Some(entry.version)),
+                Answer::No => {}
+            }
         }
+        WayBack::None(match unsure {
+            Some(version) => format!(
+                "whether the catalog's {version} is the build that runs, {running}, is not told: an entry \
+                 whose version is written as the driver prints it would settle that"
+            ),
+            None => format!("the catalog has no image for the running {running}"),
+        })
     }
 }
 
 fn wrong_board(release: &Release, board: Option<&str>) -> Refusal {
-    let (version, boards) = (release.version.to_string(), release.boards.clone());
+    let boards = release.for_boards().unwrap_or_default();
+    other_board(&release.version, boards.into_iter().map(str::to_owned).collect(), board)
+}
+
+fn other_board(version: &Version, boards: Vec<String>, board: Option<&str>) -> Refusal {
+    let version = version.to_string();
     match board {
         Some(board) => Refusal::WrongBoard { version, boards, board: board.to_owned() },
         None => Refusal::BoardUnknown { version, boards },
@@ -299,11 +312,13 @@ fn wrong_board(release: &Release, board: Option<&str>) -> Refusal {
 }
 
 fn direction(running: Option<&Version>, wanted: &Version) -> Direction {
-    match running.map(|running| wanted.compare(running)) {
-        Some(Ok(Ordering::Less)) => Direction::Older,
-        Some(Ok(Ordering::Equal)) => Direction::Same,
-        Some(Ok(Ordering::Greater)) => Direction::Newer,
-        Some(Err(_)) | None => Direction::Unordered,
+    let Some(running) = running else { return Direction::Unordered };
+    match (wanted.compare(running), wanted.identity(running)) {
+        (Ok(Ordering::Less), _) => Direction::Older,
+        (Ok(Ordering::Greater), _) => Direction::Newer,
+        (Ok(Ordering::Equal), Ok(Answer::Yes)) => Direction::Same,
+        (Ok(Ordering::Equal), Ok(Answer::Unknown)) => Direction::Perhaps,
+        (Ok(Ordering::Equal), Ok(Answer::No) | Err(_)) | (Err(_), _) => Direction::Unordered,
     }
 }
 

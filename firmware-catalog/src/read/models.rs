@@ -11,12 +11,9 @@ use super::{LIST_MAX, NAME_MAX, each, file, needed, optional, texts, word};
 use crate::{
     Origin,
     kernel::Version,
-    model::{Activate, Adapter, Devlink, Family, Flash, Function, Model, Support},
+    model::{Activate, Adapter, Devlink, Family, Flash, Function, Model, Support, TIME_MS_MAX},
     scheme::Scheme,
 };
-
-/// The longest that an adapter or an activation may take: an hour.
-const TIME_MS_MAX: u32 = 3_600_000;
 
 pub(crate) fn models(source: &[u8], origin: &Origin) -> Result<Vec<Model>, Vec<Problem>> {
     file(source, |document, findings| {
@@ -74,9 +71,10 @@ fn adapter(node: &Node, findings: &mut Findings) -> Option<Adapter> {
         findings.mend(fields.mark_of("argv"), "an adapter's `argv` names no program", help);
         return None;
     }
+    let most = u32::try_from(TIME_MS_MAX).unwrap_or(u32::MAX);
     let timeout = fields
         .need("timeout-ms", findings)
-        .and_then(|node| findings.whole(node, "`timeout-ms`", 1..=TIME_MS_MAX));
+        .and_then(|node| findings.whole(node, "`timeout-ms`", 1..=most));
     let source = needed(&fields, "source", findings);
     let (name, timeout_ms) = (name?.to_owned(), u64::from(timeout?));
     Some(Adapter { name, argv, timeout_ms, source: source? })
@@ -113,7 +111,8 @@ fn family(
     let activation_ms_max = match fields.get("activation-ms-max") {
         None => None,
         Some(node) => {
-            Some(u64::from(findings.whole(node, "`activation-ms-max`", 1..=TIME_MS_MAX)?))
+            let most = u32::try_from(TIME_MS_MAX).unwrap_or(u32::MAX);
+            Some(u64::from(findings.whole(node, "`activation-ms-max`", 1..=most)?))
         }
     };
     let sources = texts(&fields, "sources", findings)?;

@@ -17,8 +17,8 @@ pub(super) fn read(scheme: Scheme, text: &str) -> Option<Version> {
         Scheme::Qede => qede(text),
         Scheme::Dotted => dotted(text, 1, 6).map(Parts::of),
     }?;
-    let Parts { numbers, second, build, board } = parts;
-    Some(Version { scheme, numbers, second, build, board, text: text.to_owned() })
+    let Parts { numbers, second, build, rom, board } = parts;
+    Some(Version { scheme, numbers, second, build, rom, board, text: text.to_owned() })
 }
 
 /// The numbers of a text that is only the beginning of a version, or all of its ordered part.
@@ -41,6 +41,7 @@ struct Parts {
     numbers: Vec<u32>,
     second: Vec<u32>,
     build: Option<String>,
+    rom: Option<String>,
     board: Option<String>,
 }
 
@@ -71,11 +72,9 @@ fn nvm(text: &str) -> Option<Parts> {
     match words.as_slice() {
         [build] => Some(Parts { build: Some(id(build)?), ..Parts::default() }),
         [nvm, build, rom @ ..] if rom.len() <= 1 => {
-            if let [rom] = rom {
-                dotted(rom, 3, 3)?;
-            }
+            let rom = rom.first().map_or(Some(None), |rom| option_rom(rom).map(Some))?;
             let numbers = hexadecimal(nvm).filter(|numbers| numbers.len() == 2)?;
-            Some(Parts { build: Some(id(build)?), ..Parts::of(numbers) })
+            Some(Parts { build: Some(id(build)?), rom, ..Parts::of(numbers) })
         }
         _ => None,
     }
@@ -84,20 +83,16 @@ fn nvm(text: &str) -> Option<Parts> {
 /// `0x00012b2c`, `0x00012b2c, 1.3429.0`.
 fn eetrack(text: &str) -> Option<Parts> {
     let (build, rom) = text.split_once(", ").map_or((text, None), |(id, rom)| (id, Some(rom)));
-    if let Some(rom) = rom {
-        dotted(rom, 3, 3)?;
-    }
-    Some(Parts { build: Some(id(build)?), ..Parts::default() })
+    let rom = rom.map_or(Some(None), |rom| option_rom(rom).map(Some))?;
+    Some(Parts { build: Some(id(build)?), rom, ..Parts::default() })
 }
 
 /// `1.63, 0x800009fa`, with an option ROM or without; an iNVM's `3.25-0`.
 fn igb(text: &str) -> Option<Parts> {
     let Some((numbers, rest)) = text.split_once(", ") else { return counted(text) };
     let (build, rom) = rest.split_once(", ").map_or((rest, None), |(id, rom)| (id, Some(rom)));
-    if let Some(rom) = rom {
-        dotted(rom, 3, 3)?;
-    }
-    Some(Parts { build: Some(id(build)?), ..Parts::of(dotted(numbers, 2, 2)?) })
+    let rom = rom.map_or(Some(None), |rom| option_rom(rom).map(Some))?;
+    Some(Parts { build: Some(id(build)?), rom, ..Parts::of(dotted(numbers, 2, 2)?) })
 }
 
 /// `2.1-2`. igb pads its numbers with blanks (`%2d.%2d-%d`).
@@ -158,6 +153,10 @@ fn dotted(text: &str, least: usize, most: usize) -> Option<Vec<u32>> {
     }
     let numbers = text.split('.').map(number).collect::<Option<Vec<u32>>>()?;
     (least..=most).contains(&numbers.len()).then_some(numbers)
+}
+
+fn option_rom(text: &str) -> Option<String> {
+    dotted(text, 3, 3).map(|_| text.to_owned())
 }
 
 /// Digits only: `u32::from_str` would take a sign too.

@@ -36,16 +36,20 @@ fn refused(catalog: &Catalog, subject: &Subject, wanted: &str) -> Refusal {
 #[test]
 fn golden_resolves_to_its_image_and_the_way_back() {
     let target: Target = site("").resolve(&connectx6(), "golden").unwrap();
-    assert_eq!(target.version.text(), "22.35.1012");
+    assert_eq!(target.entry.version.text(), "22.35.1012");
     assert_eq!(target.direction, Direction::Older);
-    assert_eq!(target.image.file, "fw-22.35.1012.bin");
+    assert_eq!(target.entry.image.file, "fw-22.35.1012.bin");
     assert_eq!(target.flash[0], Flash::Devlink);
     assert_eq!(target.activate[..2], [Activate::LivePatch, Activate::FwActivate]);
     assert_eq!(target.activation_ms_max, Some(427_000));
-    let WayBack::Image(back) = &target.way_back else { panic!("{:?}", target.way_back) };
-    assert_eq!(back.file, "fw-22.43.3608.bin");
-    assert_eq!(target.origin.to_string(), "site catalog, site.yaml");
-    assert!(String::from_utf8(target.signed_message).unwrap().contains("boards MT_0000000359\n"));
+    let WayBack::Entry(back) = &target.way_back else { panic!("{:?}", target.way_back) };
+    assert_eq!(back.image.file, "fw-22.43.3608.bin");
+    for entry in [&target.entry, back] {
+        assert_eq!(entry.origin.to_string(), "site catalog, site.yaml");
+        let message = String::from_utf8(entry.signed_message.clone()).unwrap();
+        let version = format!("version {}\n", entry.version);
+        assert!(message.contains("boards MT_0000000359\n") && message.contains(&version));
+    }
     let mut other = connectx6();
     other.running = Some("22.44.1036".to_owned());
     let target = site("").resolve(&other, "golden").unwrap();
@@ -81,8 +85,102 @@ fn wrong_boards_and_unknown_boards_are_refused() {
     assert!(matches!(refusal, Refusal::WrongBoard { .. }), "{refusal}");
     let mut blind = connectx6();
     blind.board = None;
-    let refusal = refused(&site(""), &blind, "golden");
+    for wanted in ["golden", "22.43.3608 (MT_0000000359)"] {
+        let refusal = refused(&site(""), &blind, wanted);
+        assert!(matches!(refusal, Refusal::BoardUnknown { .. }), "{wanted}: {refusal}");
+    }
+}
+
+/// An entry of a version, with its image, for whatever board it names itself.
+fn bare(version: &str, state: &str) -> String {
+    format!(
+        "  - {{ model: ConnectX-6 Dx, version: \"{version}\", state: {state}, source: here, image: \
+         {{ file: a.bin, sha256: {SHA} }} }}\n"
+    )
+}
+
+#[test]
+fn a_version_that_names_a_board_is_for_that_board() {
+    let golden = |version| with_firmware(&format!("firmware:\n{}", bare(version, "golden")));
+    let ours = golden("22.35.1012 (MT_0000000359)");
+    assert!(ours.resolve(&connectx6(), "golden").is_ok());
+    let theirs = golden("22.35.1012 (MT_0000000999)");
+    for wanted in ["golden", "22.35.1012"] {
+        assert_eq!(
+            refused(&theirs, &connectx6(), wanted).to_string(),
+            "22.35.1012 (MT_0000000999) is for MT_0000000999, and this board is MT_0000000359"
+        );
+    }
+    assert_ne!(theirs.check(&connectx6()).status, Status::Golden);
+    let mut blind = connectx6();
+    blind.board = None;
+    let refusal = refused(&ours, &blind, "golden");
     assert!(matches!(refusal, Refusal::BoardUnknown { .. }), "{refusal}");
+    // Nor is another board's image the way back.
+    let both =
+        bare("22.43.3608 (MT_0000000999)", "good") + &bare("22.35.1012 (MT_0000000359)", "golden");
+    let target = with_firmware(&format!("firmware:\n{both}")).resolve(&connectx6(), "golden");
+    assert!(matches!(target.unwrap().way_back, WayBack::None(_)));
+    // A list that says otherwise is for no board, and a flaw.
+    let entry = entry("22.35.1012 (MT_0000000999)", "golden", "MT_0000000359");
+    let entry = entry.replace("fw-22.35.1012 (MT_0000000999).bin", "a.bin");
+    let torn = with_firmware(&format!("firmware:\n{entry}"));
+    assert_eq!(refused(&torn, &connectx6(), "golden").rule(), "firmware-board");
+    let (_, flaws) = torn.lint();
+    assert!(flaws.iter().any(|flaw| flaw.what.contains("names board MT_0000000999")), "{flaws:?}");
+}
+
+fn bnxt(running: &str, entries: &[(&str, &str)]) -> (Catalog, Subject) {
+    let model = firmware_catalog::model::all().find(|model| model.driver == "bnxt_en").unwrap();
+    let entry = |(version, state): &(&str, &str)| {
+        format!(
+            "  - {{ model: \"{}\", version: \"{version}\", state: {state}, source: here, image: \
+             {{ file: a.bin, sha256: {SHA} }} }}\n",
+            model.name
+        )
+    };
+    let entries: String = entries.iter().map(entry).collect();
+    let text = format!("version-scheme: bnxt\nfirmware:\n{entries}");
+    let catalog = Catalog::with_site(&[file(Part::Firmware, "site.yaml", &text)]).unwrap();
+    let subject = Subject {
+        driver: "bnxt_en".to_owned(),
+        pci: Some((model.vendor, model.device)),
+        running: Some(running.to_owned()),
+        ..Subject::default()
+    };
+    (catalog, subject)
+}
+
+#[test]
+fn a_build_that_one_side_leaves_out_is_not_taken_for_the_same() {
+    let golden = ("236.1.167.0/pkg 236.1.167.1", "golden");
+    let way_back = |running, known| {
+        let (catalog, subject) = bnxt(running, &[golden, (known, "good")]);
+        catalog.resolve(&subject, "golden").unwrap().way_back
+    };
+    let whole = "233.0.151.0/pkg 233.1.135.7";
+    assert!(matches!(way_back(whole, whole), WayBack::Entry(_)));
+    for (running, known) in [(whole, "233.0.151.0"), ("233.0.151.0", whole)] {
+        let WayBack::None(why) = way_back(running, known) else {
+            panic!("{known} is the way back")
+        };
+        assert!(why.contains(running) && why.contains("would settle that"), "{why}");
+    }
+    let WayBack::None(why) = way_back(whole, "233.0.151.0/pkg 233.1.135.8") else { panic!() };
+    assert!(why.contains("no image for the running"), "{why}");
+    // Nor is what runs the golden version, where that is told of one of its builds only.
+    let (catalog, subject) = bnxt("236.1.167.0", &[golden]);
+    assert_eq!(catalog.resolve(&subject, "golden").unwrap().direction, Direction::Perhaps);
+    assert_eq!(catalog.check(&subject).status, Status::Unknown);
+    let (catalog, subject) = bnxt(golden.0, &[golden]);
+    assert_eq!(catalog.resolve(&subject, "golden").unwrap().direction, Direction::Same);
+    assert_eq!(catalog.check(&subject).status, Status::Golden);
+    // Of several builds one has to be named.
+    let other = ("233.0.151.0/pkg 233.1.136.0", "good");
+    let (catalog, subject) = bnxt(golden.0, &[(whole, "good"), other]);
+    let refusal = refused(&catalog, &subject, "233.0.151.0");
+    assert!(refusal.is_wrong_request() && refusal.to_string().contains(other.0), "{refusal}");
+    assert_eq!(catalog.resolve(&subject, other.0).unwrap().entry.version.text(), other.0);
 }
 
 #[test]
@@ -127,7 +225,7 @@ fn hardware_that_the_host_cannot_flash_or_restart_is_refused() {
 
 #[test]
 fn an_images_bytes_are_held_against_the_catalog() {
-    let image = site("").resolve(&connectx6(), "golden").unwrap().image;
+    let image = site("").resolve(&connectx6(), "golden").unwrap().entry.image;
     assert_eq!(image.check_length(100), Ok(()));
     assert!(matches!(image.check_length(99), Err(NotTheImage::Length { .. })), "truncated");
     assert!(matches!(image.check_length(2 << 30), Err(NotTheImage::TooLong { .. })), "2 GB");

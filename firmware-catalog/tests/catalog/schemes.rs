@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use firmware_catalog::{
-    Scheme,
+    Answer, Scheme,
     scheme::{SchemeError, Version},
 };
 use playbooks::applies::firmware_range;
@@ -109,6 +109,29 @@ fn the_order_is_of_numbers_and_only_where_there_is_one() {
     }
     let error = order(Scheme::Mlx5, "14.32.1010", "20.43.2566").unwrap_err();
     assert!(matches!(error, SchemeError::Branches { branches: (14, 20), .. }), "{error}");
+}
+
+/// The same version is one thing, the same build another.
+#[test]
+fn identity_asks_for_the_build() {
+    for (scheme, left, right, is) in [
+        (Scheme::Mlx5, "22.35.0302", "22.35.302 (MT_1)", Answer::Yes),
+        (Scheme::Mlx5, "22.35.302 (MT_1)", "22.35.302 (MT_2)", Answer::No),
+        (Scheme::IntelNvm, "0x8001c967", "4.40 0x8001c967 1.3534.0", Answer::Yes),
+        (Scheme::IntelNvm, "4.40 0x8001c967 1.3500.0", "4.40 0x8001c967 1.3534.0", Answer::No),
+        (Scheme::IntelNvm, "4.40 0x1", "4.40 0x2", Answer::No),
+        (Scheme::IntelEetrack, "0x00012b2c, 1.3429.0", "0x12b2c", Answer::Yes),
+        (Scheme::Sfc, "8.0.0.1015", "8.0.0.1015 rx1 tx1", Answer::Unknown),
+        (Scheme::Bnxt, "233.0.151.0", "233.0.151.0/pkg 233.1.135.7", Answer::Unknown),
+        (Scheme::Cxgb4, "1.27.5.0", "1.27.5.0, TP 0.1.4.9", Answer::Unknown),
+        (Scheme::Qede, "mbi 15.10.6", "mbi 15.10.6 [mfw 8.42.9.0]", Answer::Unknown),
+        (Scheme::Qede, "mbi 15.10.6 [mfw 8.42.9.0]", "mbi 15.10.6 [mfw 8.42.9.0]", Answer::Yes),
+    ] {
+        let (left, right) = (read(scheme, left), read(scheme, right));
+        assert_eq!(left.identity(&right), Ok(is), "{left} and {right}");
+        assert_eq!(right.identity(&left), Ok(is), "{right} and {left}");
+    }
+    assert!(read(Scheme::Mlx5, "1.2.3").identity(&read(Scheme::Dotted, "1.2.3")).is_err());
 }
 
 #[test]

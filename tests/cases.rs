@@ -204,7 +204,14 @@ fn figure(window: &Window, metric: &Metric) -> f64 {
 
 fn stage(case: &Case, seed: u64) -> Stage {
     let (machine, playbook) = (case.machine.clone(), case.playbook.clone());
-    Stage { machine, playbook, nic: NIC.to_owned(), seed, shelf: case.shelf.clone() }
+    Stage {
+        machine,
+        playbook,
+        nic: NIC.to_owned(),
+        seed,
+        shelf: case.shelf.clone(),
+        sysctls: Vec::new(),
+    }
 }
 
 fn play(case: &Case, seed: u64, falls: &[Fall]) -> Rehearsed {

@@ -24,7 +24,7 @@ fn stage(playbook: &str) -> Stage {
     let machine: Machine = serde_saphyr::from_str(MACHINE).expect("machine.yaml is a machine");
     let playbook = playbooks::parse::parse(playbook.as_bytes()).expect("a playbook");
     let (nic, shelf) = ("eth1".to_owned(), tests::firmware::read(FIRMWARE));
-    Stage { machine, playbook, nic, seed: seed(), shelf }
+    Stage { machine, playbook, nic, seed: seed(), shelf, sysctls: Vec::new() }
 }
 
 /// The machine as the run finds it.

@@ -30,7 +30,14 @@ fn seed() -> u64 {
 fn stage(playbook: &str) -> Stage {
     let machine: Machine = serde_saphyr::from_str(MACHINE).expect("machine.yaml is a machine");
     let playbook = agent_parse(playbook);
-    Stage { machine, playbook, nic: "eth1".to_owned(), seed: seed(), shelf: Shelf::default() }
+    Stage {
+        machine,
+        playbook,
+        nic: "eth1".to_owned(),
+        seed: seed(),
+        shelf: Shelf::default(),
+        sysctls: Vec::new(),
+    }
 }
 
 fn agent_parse(source: &str) -> playbooks::Playbook {

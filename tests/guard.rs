@@ -313,6 +313,46 @@ fn another_process_id_namespace_hides_processes_and_says_so() {
     assert!(!report.blocking(Disruption::NicReset).is_empty());
 }
 
+/// The kernel's threads are passed over; a program that the kernel has started (a user-mode helper) is
+/// kthreadd's child like them, and is not.
+#[test]
+fn kernel_threads_are_passed_over_and_the_kernels_programs_are_not() {
+    let mut held = machine("ice");
+    socket(&mut held, Protocol::Udp, "192.0.2.1:5000", "");
+    file(&mut held, "/proc/2/task/2/children", "7 8 ");
+    // Would be counted if they were looked through.
+    link(&mut held, "/proc/8/fd/0", "/dev/null");
+    link(&mut held, "/proc/2/fd/0", "/dev/null");
+    let mut program = held.clone();
+    link(&mut program, "/proc/7/exe", "/usr/sbin/feedd");
+    assert_eq!(look(held.clone()).cost.files, 0, "three kernel threads");
+    let report = look(program);
+    let named = report.holders().iter().any(|h| h.process.as_ref().is_some_and(|p| p.pid == PID));
+    assert!(named, "{report:#?}");
+    assert_eq!(report.cost.files, 2, "the program's alone");
+    // In another process-id namespace process 2 is anybody, and his children are, too.
+    link(&mut held, "/proc/self/ns/pid", "pid:[4026532000]");
+    assert_eq!(look(held).cost.files, 4);
+}
+
+/// pthread_exit(3) in main: the first thread waits as a zombie, and the others go on.
+#[test]
+fn a_process_whose_first_thread_has_ended_holds_what_its_others_hold() {
+    let mut held = machine("ice");
+    socket(&mut held, Protocol::Udp, "192.0.2.1:5000", "");
+    held.links.retain(|path, _| !path.starts_with("/proc/7/fd"));
+    file(&mut held, "/proc/7/fd/none", "");
+    file(&mut held, "/proc/7/stat", "7 (feedd) Z 1 7 7 0 -1 0\n");
+    let dead = look(held.clone());
+    assert!(dead.holders().iter().all(|holder| holder.process.is_none()), "{dead:#?}");
+    file(&mut held, "/proc/7/task/7/comm", "feedd\n");
+    link(&mut held, "/proc/7/task/9/fd/4", "socket:[4711]");
+    let report = look(held);
+    let pids: Vec<u32> =
+        report.holders().iter().filter_map(|h| Some(h.process.as_ref()?.pid)).collect();
+    assert_eq!(pids, [PID], "{report:#?}");
+}
+
 #[test]
 fn many_connections_of_one_process_are_one_holder() {
     let mut busy = machine("ice");

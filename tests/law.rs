@@ -15,6 +15,8 @@ mod place;
 mod restart;
 #[path = "law/said.rs"]
 mod said;
+#[path = "law/shared.rs"]
+mod shared;
 
 use agent::{
     log::{Fact, RunState, office::Decision},

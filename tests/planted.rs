@@ -28,7 +28,14 @@ fn playbook(source: &str) -> Playbook {
 fn stage(source: &str, quirks: Vec<Quirk>) -> Stage {
     let (mut machine, shelf) = (quiet_machine(), tests::firmware::read(FIRMWARE));
     machine.nics[0].quirks = quirks;
-    Stage { machine, playbook: playbook(source), nic: "eth1".to_owned(), seed: 7, shelf }
+    Stage {
+        machine,
+        playbook: playbook(source),
+        nic: "eth1".to_owned(),
+        seed: 7,
+        shelf,
+        sysctls: Vec::new(),
+    }
 }
 
 /// How it ended and why, and whether the machine is as it was.

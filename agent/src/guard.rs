@@ -144,6 +144,11 @@ pub fn look(host: &dyn Host, ports: &[Nic]) -> Report {
     look_for(host, ports, Disruption::NicReset)
 }
 
+/// The same as of this moment: what has been asked already is not asked again.
+pub fn look_further(look: &Look<'_>, ports: &[Nic]) -> Report {
+    look_by(look, ports, &holders::felt_by(Disruption::NicReset), Breadth::Device)
+}
+
 /// Only those who could feel such a disruption: cheaper the less there is to feel.
 pub fn look_for(host: &dyn Host, ports: &[Nic], disruption: Disruption) -> Report {
     let breadth = match disruption {
@@ -151,11 +156,11 @@ pub fn look_for(host: &dyn Host, ports: &[Nic], disruption: Disruption) -> Repor
         Disruption::NicReset => Breadth::Device,
     };
     let felt = holders::felt_by(disruption);
-    look_by(host, ports, &felt, breadth)
+    look_by(&Look::new(host), ports, &felt, breadth)
 }
 
-fn look_by(host: &dyn Host, ports: &[Nic], felt: &[Signal], breadth: Breadth) -> Report {
-    let began = host.now().mono_ns;
+fn look_by(look: &Look<'_>, ports: &[Nic], felt: &[Signal], breadth: Breadth) -> Report {
+    let began = look.now().mono_ns;
     let names: Vec<String> = ports.iter().map(|nic| nic.name.clone()).collect();
     let mut report = Report { ports: names, ..Report::default() };
     let signs: Vec<&dyn Sign> = SIGNALS
@@ -164,9 +169,8 @@ fn look_by(host: &dyn Host, ports: &[Nic], felt: &[Signal], breadth: Breadth) ->
         .filter(|sign| sign.signals().iter().any(|signal| felt.contains(signal)))
         .collect();
     if !signs.is_empty() {
-        let look = Look::new(host);
-        match scene::read(&look, ports, breadth) {
-            Ok(scene) => report.fill(host, &scene, &signs),
+        match scene::read(look, ports, breadth) {
+            Ok(scene) => report.fill(look, &scene, &signs),
             Err(fault) => {
                 let port = report.ports.join(", ");
                 let all = signs.iter().flat_map(|sign| sign.signals());
@@ -175,7 +179,7 @@ fn look_by(host: &dyn Host, ports: &[Nic], felt: &[Signal], breadth: Breadth) ->
         }
     }
     report.holders.retain(|holder| felt.contains(&holder.signal));
-    report.cost.nanoseconds = host.now().mono_ns.saturating_sub(began);
+    report.cost.nanoseconds = look.now().mono_ns.saturating_sub(began);
     report
 }
 
@@ -218,6 +222,9 @@ type Grip = (Signal, String, String, Option<u32>, Certainty);
 fn of_clues(host: &dyn Host, clues: Vec<Clue>, seen: &Seen) -> Vec<Holder> {
     let mut grips: BTreeMap<Grip, Vec<String>> = BTreeMap::new();
     let mut unseen: BTreeSet<(Signal, String)> = BTreeSet::new();
+    // A process may have thousands of sockets.
+    let mut ours: BTreeMap<u32, bool> = BTreeMap::new();
+    let mut is_ours = |pid: u32| *ours.entry(pid).or_insert_with(|| pass::is_ours(host, pid));
     let sessions = match clues.iter().any(|clue| clue.signal == Signal::Tcp) {
         true => pass::sessions(host),
         false => BTreeSet::new(),
@@ -230,7 +237,7 @@ fn of_clues(host: &dyn Host, clues: Vec<Clue>, seen: &Seen) -> Vec<Holder> {
             && pids.is_some_and(|pids| pids.iter().any(|pid| sessions.contains(pid)));
         let strangers: Vec<u32> = match pids {
             Some(_) if own_session => continue,
-            Some(pids) => pids.iter().copied().filter(|&pid| !pass::is_ours(host, pid)).collect(),
+            Some(pids) => pids.iter().copied().filter(|&pid| !is_ours(pid)).collect(),
             None => Vec::new(),
         };
         for &pid in &strangers {

@@ -44,7 +44,7 @@ pub trait Host: Send + Sync {
     }
 
     /// The symbolic links in a directory, each with where it points; what is no link, or went away
-    /// meanwhile, is left out.
+    /// meanwhile, is left out. Where one may not be read, that is the answer (`Denied`).
     fn links(&self, path: &Path) -> Result<Vec<(String, String)>> {
         let names = self.list(path)?.into_iter();
         Ok(names

@@ -76,12 +76,33 @@ impl Inventory {
 /// Fails where the kernel's list of links cannot be read, or `only` is not in it (`Gone`).
 /// Everything else that fails is told in the inventory itself.
 pub fn take(host: &dyn Host, only: Option<&str>) -> Result<Inventory> {
+    taken(host, only).map(|taken| taken.inventory)
+}
+
+/// An inventory, with the look that it was taken by.
+pub struct Taken<'a> {
+    pub inventory: Inventory,
+    /// The NICs in it, in its order.
+    pub nics: Vec<Nic>,
+    pub look: Look<'a>,
+}
+
+/// The same for whoever asks further as of the same moment.
+///
+/// # Errors
+/// Those of [`take`].
+pub fn taken<'a>(host: &'a dyn Host, only: Option<&str>) -> Result<Taken<'a>> {
     let mut tries = TRIES_MAX;
     loop {
         tries -= 1;
         let look = Look::new(host);
         match nic::all(&look) {
-            Ok(all) => return describe(&look, &all, only),
+            Ok(all) => {
+                let inventory = describe(&look, &all, only)?;
+                let listed = |nic: &Nic| inventory.nics.iter().any(|facts| facts.id == nic.id);
+                let nics = all.into_iter().filter(listed).collect();
+                return Ok(Taken { inventory, nics, look });
+            }
             // A NIC that goes away between being listed and being looked at (a container's, as it
             // ends) leaves no file behind: look again.
             Err(fault) if fault.kind == Kind::Unsupported && tries > 0 => {}
@@ -238,10 +259,7 @@ impl Sources {
     }
 }
 
-/// `0000:3b:00` of `0000:3b:00.1`.
-pub(crate) fn slot(address: &str) -> &str {
-    address.rsplit_once('.').map_or(address, |(slot, _)| slot)
-}
+pub(crate) use nic::slot;
 
 /// Every link of this network namespace, by ifindex.
 pub(crate) fn links(host: &dyn Host) -> Result<BTreeMap<u32, link::Entry>> {

@@ -109,6 +109,16 @@ impl Law {
         Law::new(Ok(Texts::default()), None, BTreeMap::new(), Registry::default(), asker)
     }
 
+    /// The same, with these kernel parameters besides those that playbooks may set anywhere.
+    pub fn permitting(sysctls: &[String]) -> Law {
+        let list = serde_json::to_string(sysctls).unwrap_or_default();
+        let text = Text { file: "config.yaml".to_owned(), text: format!("sysctls: {list}\n") };
+        let config = Some(text).filter(|_| !sysctls.is_empty());
+        let asker = Asker { uid: 0, login: None };
+        let texts = Ok(Texts { config, policies: Vec::new() });
+        Law::new(texts, None, BTreeMap::new(), Registry::default(), asker)
+    }
+
     /// The same under this firmware catalog. `None`: the site's does not load, and nothing is known of any
     /// firmware.
     pub fn under(self, catalog: Option<Catalog>) -> Law {

@@ -80,6 +80,8 @@ pub struct Stage {
     pub nic: String,
     pub seed: u64,
     pub shelf: Shelf,
+    /// Kernel parameters that the site lets playbooks set besides those of the one list.
+    pub sysctls: Vec<String>,
 }
 
 /// What firmware there is to choose from, and the images that are stored.
@@ -170,8 +172,8 @@ impl Stage {
             firmware: self.shelf.offer.clone(),
             ..Apply::plain(self.playbook.clone(), &self.nic, Some("192.0.2.2:862".to_owned()))
         };
-        let catalog = self.shelf.catalog.clone();
-        at_desk(sim, store, (tell, catalog), |desk| {
+        let law = Law::permitting(&self.sysctls).under(Some(self.shelf.catalog.clone()));
+        at_desk(sim, store, (tell, law), |desk| {
             match runs::apply(desk, &request, Meters::alone(&mut meter))? {
                 Outcome::Ran(record) => Ok(Some(*record)),
                 Outcome::AlreadyRight(_) => Ok(None),
@@ -194,7 +196,7 @@ fn recover(
     store: &SimStore,
     tell: &dyn Fn(&Telling),
 ) -> Result<Option<RunRecord>, Declined> {
-    at_desk(sim, store, (tell, Catalog::shipped()), |desk| {
+    at_desk(sim, store, (tell, Law::shipped(0)), |desk| {
         runs::recover(desk)?;
         Ok(desk.history()?.runs.last().cloned())
     })
@@ -203,12 +205,11 @@ fn recover(
 fn at_desk<T>(
     sim: &Arc<Sim>,
     store: &SimStore,
-    (tell, catalog): (&dyn Fn(&Telling), Catalog),
+    (tell, law): (&dyn Fn(&Telling), Law),
     act: impl FnOnce(&Desk) -> Result<T, Declined>,
 ) -> Result<T, Declined> {
     let epoch = store.epoch()?;
     let host: &dyn Host = &**sim;
-    let law = Law::shipped(0).under(Some(catalog));
     act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell })
 }
 

@@ -34,7 +34,7 @@ use crate::{
 };
 
 pub use back::{Back, may, permit, revert, wanted, window};
-pub use begin::{Apply, Meters, Prepared, apply, matter, prepare};
+pub use begin::{Apply, Meters, Prepared, apply, matter, prepare, refused_sysctls};
 pub use finish::recover;
 pub use firmware::{actions, images_are_sound};
 pub use users::StandbyPath;

@@ -7,6 +7,7 @@
 //!   desk-1:   { uid: 1001, roles: [operator] }
 //!   risk-1:   { roles: [approver, supervisor] }   # signs only: the name in allowed_signers
 //! break-glass: { countersign-within: 24h }
+//! sysctls: ["net.ipv4.conf.*.arp_ignore"]      # what playbooks may set besides the one list's keys
 //! ```
 
 use std::{
@@ -20,7 +21,7 @@ use playbooks::parse::{
 };
 use serde::Serialize;
 
-use crate::{request::Principal, set::ROLES};
+use crate::{request::Principal, set::ROLES, sysctl::KEY_BYTES_MAX};
 
 const BOUNDS: Bounds =
     Bounds { noun: "policy configuration", bytes_max: 256 * 1024, nodes_max: 20_000 };
@@ -28,6 +29,7 @@ const VENUES_MAX: usize = 32;
 const PEOPLE_MAX: usize = 1000;
 const ROLES_MAX: usize = 32;
 const NAME_MAX: usize = 128;
+const SYSCTLS_MAX: usize = 64;
 /// The largest user id: -1 means "no user" to the kernel.
 const UID_MAX: u32 = u32::MAX - 1;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -41,6 +43,9 @@ pub struct Config {
     /// The site's own roles.
     pub roles: BTreeSet<String>,
     pub people: BTreeMap<String, Person>,
+    /// Kernel parameters that playbooks may set here besides those of [`crate::sysctl::ALLOWED`]: patterns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sysctls: Vec<String>,
     /// How long a break-glass run may wait for its countersignature.
     #[serde(skip)]
     pub countersign_within: Duration,
@@ -63,6 +68,7 @@ impl Config {
             venues: Vec::new(),
             roles: BTreeSet::new(),
             people: BTreeMap::from([("root".to_owned(), root)]),
+            sysctls: Vec::new(),
             countersign_within: 24 * HOUR,
         }
     }
@@ -107,7 +113,7 @@ impl Config {
 }
 
 fn config(document: &Node, findings: &mut Findings) -> Option<Config> {
-    let known = ["venues", "roles", "people", "break-glass"];
+    let known = ["venues", "roles", "people", "break-glass", "sysctls"];
     let fields = findings.fields(document, "the configuration", &known)?;
     let mut config = Config::shipped();
     if let Some(node) = fields.get("venues") {
@@ -118,6 +124,9 @@ fn config(document: &Node, findings: &mut Findings) -> Option<Config> {
     }
     if let Some(node) = fields.get("people") {
         config.people = people(node, &config.roles, findings);
+    }
+    if let Some(node) = fields.get("sysctls") {
+        config.sysctls = sysctls(node, findings);
     }
     if let Some(node) = fields.get("break-glass") {
         let fields = findings.fields(node, "break-glass", &["countersign-within"])?;
@@ -143,6 +152,20 @@ fn venues(node: &Node, findings: &mut Findings) -> Vec<String> {
         }
     }
     venues
+}
+
+fn sysctls(node: &Node, findings: &mut Findings) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for item in findings.list(node, "sysctls", SYSCTLS_MAX).into_iter().flatten() {
+        let Some(pattern) = findings.text(item, "a kernel parameter", KEY_BYTES_MAX) else {
+            continue;
+        };
+        match crate::sysctl::pattern(pattern) {
+            Ok(()) => patterns.push(pattern.to_owned()),
+            Err(why) => findings.mend(item.mark, why, "as in net.ipv4.conf.*.arp_ignore"),
+        }
+    }
+    patterns
 }
 
 fn own_roles(node: &Node, findings: &mut Findings) -> BTreeSet<String> {
@@ -252,6 +275,16 @@ mod tests {
             assert!(found.iter().any(|told| told.starts_with(place)), "{place}: {found:#?}");
         }
         assert!(problems("break-glass: { countersign-within: 1s }")[0].contains("not within"));
+        for bad in [
+            "\"*.*\"",
+            "net",
+            "\"net.ipv4.co nf\"",
+            "net..core.busy_poll",
+            "/etc/passwd",
+            "\"net.**\"",
+        ] {
+            assert_eq!(problems(&format!("sysctls: [{bad}]")).len(), 1, "{bad}");
+        }
         assert!(problems("- 1")[0].starts_with("1:"));
         assert!(problems("").len() == 1);
     }

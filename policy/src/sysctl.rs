@@ -85,11 +85,27 @@ pub fn permit(key: &str, site: &[String]) -> Result<PathBuf, Refusal> {
     Err(refusal(key, why))
 }
 
+/// Whether this may stand in a site's list: a key with `*` in it, or without.
+///
+/// # Errors
+/// What is wrong with it. One that begins with a star would open all of /proc/sys.
+pub fn pattern(pattern: &str) -> Result<(), String> {
+    let plain = pattern.replace('*', "x");
+    if pattern.starts_with('*') || pattern.contains("**") {
+        return Err(format!(
+            "`{pattern}` is too wide: its first part is to be named, stars stand apart"
+        ));
+    }
+    path_of(&plain).map(|_| ()).map_err(|refusal| format!("`{pattern}` is no key: {}", refusal.why))
+}
+
 fn refusal(key: &str, why: &str) -> Refusal {
     Refusal {
         rule: "sysctl-list",
         why: format!("sysctl {key} is refused: {why}"),
-        satisfy: "leave it out, or have the site's policy add it to its own list".to_owned(),
+        satisfy: "leave it out, or have the site add it to its own list: `sysctls` of \
+                  CONFIG/policy/config.yaml"
+            .to_owned(),
     }
 }
 

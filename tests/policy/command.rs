@@ -136,3 +136,30 @@ fn where_nothing_ever_loaded_nothing_changes() {
     assert_eq!(output.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&output.stderr).contains("config.yaml:1:10"), "{output:?}");
 }
+
+/// One word on a sysctl, whoever asks: `playbook lint` here, `plan` and `apply` by the same rule.
+#[test]
+fn a_sysctl_is_linted_by_the_sites_own_list() {
+    let Some(site) = Site::new("a_sysctl_is_linted_by_the_sites_own_list") else { return };
+    let file = site.folder.join("arp.yaml");
+    let playbook = "apiVersion: nicmend/v1\nkind: Playbook\n\
+        metadata: { name: arp, version: 1.0.0, summary: One setting }\n\
+        stages:\n  - name: one\n    settings:\n      \"sysctl.net.ipv4.conf.all.arp_ignore\": 1\n\
+        guardrails: { latency.p50: { no-worse-than: 100% } }\n\
+        verify: { transport: udp, settle: 1s, window: 5s, rate: 1000, payload: 64 }\n";
+    fs::write(&file, playbook).expect("write a file");
+    let lint = ["playbook", "lint", file.to_str().expect("a path")];
+    let told = site.json(2, &lint);
+    let problem = &told[0]["problems"][0];
+    assert_eq!(
+        (problem["line"].as_u64(), problem["column"].as_u64()),
+        (Some(7), Some(8)),
+        "{told}"
+    );
+    assert!(
+        problem["message"].as_str().is_some_and(|words| words.contains("arp_ignore")),
+        "{told}"
+    );
+    site.write("config.yaml", "sysctls: [\"net.ipv4.conf.*.arp_*\"]\n");
+    assert_eq!(site.json(0, &lint)[0]["problems"], serde_json::json!([]));
+}

@@ -9,8 +9,8 @@ use super::{Common, Done, out, place, site};
 use crate::{
     fault::Kind,
     guard,
-    host::{Host, Nic, nic},
-    inventory::{self, Health, HostFacts, Inventory, NicFacts, Reporter},
+    host::Nic,
+    inventory::{self, Health, HostFacts, Inventory, NicFacts, Reporter, Taken},
     runs::{Declined, Exit},
     setting::Current,
 };
@@ -25,35 +25,31 @@ pub struct Args {
 pub fn run(common: &Common, args: &Args) -> Done {
     site::adopt(common);
     let host = place::machine()?;
-    let mut taken = inventory::take(&host, args.nic.as_deref()).map_err(|fault| {
+    let mut taken = inventory::taken(&host, args.nic.as_deref()).map_err(|fault| {
         let exit = if fault.kind == Kind::Gone { Exit::Wrong } else { Exit::Failed };
         Declined::new(exit, "nic", fault.to_string())
     })?;
-    let looked = used_by(&host, &mut taken);
+    used_by(&mut taken);
+    let taken = taken.inventory;
     if common.json {
         out::json(&taken);
     } else {
         let view = if args.nic.is_some() { View::Details } else { View::List };
         out::line(render(&taken, view).trim_end());
-        looked.iter().for_each(|cost| out::remark(&format!("note: {cost}")));
     }
     Ok(Exit::Done)
 }
 
-/// Who uses each of them; what finding it out has cost.
-fn used_by(host: &dyn Host, taken: &mut Inventory) -> Option<guard::Cost> {
-    let listed = |nic: &Nic| taken.nics.iter().any(|facts| facts.id == nic.id);
-    // A NIC that went away meanwhile has no users.
-    let nics: Vec<Nic> = nic::all(host).unwrap_or_default().into_iter().filter(listed).collect();
-    if nics.is_empty() {
-        return None;
+/// Who uses each of them.
+fn used_by(taken: &mut Taken<'_>) {
+    if taken.nics.is_empty() {
+        return;
     }
-    let report = guard::look(host, &nics);
-    for facts in &mut taken.nics {
-        let own = report.holders().iter().filter(|holder| belongs(holder, facts, &nics));
+    let report = guard::look_further(&taken.look, &taken.nics);
+    for facts in &mut taken.inventory.nics {
+        let own = report.holders().iter().filter(|holder| belongs(holder, facts, &taken.nics));
         facts.holders = own.cloned().collect();
     }
-    Some(report.cost)
 }
 
 /// A port that is not listed itself (a function without an interface here) is told with its device.

@@ -49,7 +49,9 @@ pub(super) struct Args {
 
 pub(super) fn run(common: &Common, args: &Args) -> Done {
     let (overridden, known) = args.accepted.overrides();
+    let law = law::read(common);
     let request = Apply {
+        sysctls: law.loaded().config.sysctls.clone(),
         control_peer: args.control_peer.clone(),
         allow_management: args.accepted.allow_management,
         overridden,
@@ -65,7 +67,6 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         runs::images_are_sound(&disk, &prepared.plan)?;
     }
     let kept = keep(common, &prepared.plan);
-    let law = law::read(common);
     let permitted = Permitted::of(common, &host, &law, (&request, &prepared))?;
     let history = place::reader(common).and_then(|disk| Ok(History::fold(&disk.entries()?)?));
     let history = history.unwrap_or_default();

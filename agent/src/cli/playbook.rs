@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{Common, Done, out, place};
-use crate::runs::{Declined, Exit};
+use playbooks::{Playbook, parse::Problem};
+
+use super::{Common, Done, law, out, place};
+use crate::runs::{self, Declined, Exit};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -107,9 +109,35 @@ fn show(common: &Common, name: &str) -> Done {
     Ok(Exit::Done)
 }
 
+/// A playbook that parses, and of which this site lets every sysctl be set.
+fn sound(source: &[u8], sysctls: &[String]) -> Result<Playbook, Vec<Problem>> {
+    let playbook = playbooks::parse::parse(source)?;
+    let refused = runs::refused_sysctls(&playbook, sysctls).map(|(name, refusal)| {
+        let (line, column) = place_of(source, name.as_str());
+        let width = name.as_str().chars().count();
+        Problem { line, column, width, message: refusal.why, help: Some(refusal.satisfy) }
+    });
+    let refused: Vec<Problem> = refused.collect();
+    if refused.is_empty() { Ok(playbook) } else { Err(refused) }
+}
+
+/// Line and column of a name's first use as a key.
+fn place_of(source: &[u8], name: &str) -> (usize, usize) {
+    let text = String::from_utf8_lossy(source);
+    let key = |line: &str| {
+        line.match_indices(name).map(|(at, _)| at).find(|at| {
+            let rest = &line[at + name.len()..];
+            rest.trim_start_matches(['"', '\'']).trim_start().starts_with(':')
+        })
+    };
+    let found = text.lines().enumerate().find_map(|(row, line)| Some((row, line, key(line)?)));
+    found.map_or((1, 1), |(row, line, at)| (row + 1, line[..at].chars().count() + 1))
+}
+
 fn lint(common: &Common, files: &[PathBuf]) -> Done {
     let mut broken = 0;
     let mut rows = Vec::new();
+    let law = law::read(common);
     for file in files {
         // A path without a slash is still a path here.
         let path = if file.components().count() == 1 {
@@ -130,7 +158,7 @@ fn lint(common: &Common, files: &[PathBuf]) -> Done {
                 continue;
             }
         };
-        match playbooks::parse::parse(&source) {
+        match sound(&source, &law.loaded().config.sysctls) {
             Ok(playbook) => {
                 rows.push(
                     serde_json::json!({"file": name, "digest": playbook.digest(), "problems": []}),

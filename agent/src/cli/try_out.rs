@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Common, Done, out, place, site};
+use super::{Common, Done, law, out, place, site};
 use crate::{
     host::sim::{Blow, Machine, Moment, Sim},
     log::RunState,
@@ -22,7 +22,8 @@ pub(super) fn run(common: &Common, wanted: &str) -> Done {
     let (catalog, files) = (site::catalog(common)?, site::files(&site::folder(common))?);
     let mut machine = rehearsal::machine_for(&playbook);
     let shelf = rehearsal::shelf_for(&playbook, &catalog, files, &mut machine)?;
-    let stage = Stage { machine, playbook, nic: "eth1".to_owned(), seed: 1, shelf };
+    let sysctls = law::read(common).loaded().config.sysctls.clone();
+    let stage = Stage { machine, playbook, nic: "eth1".to_owned(), seed: 1, shelf, sysctls };
     let told = stage.play(&[], &|telling| {
         if !common.json {
             place::tell(telling);

@@ -4,7 +4,10 @@
 use policy::holders::{Certainty, Holder, Signal};
 
 use super::{look_by, scene::Breadth};
-use crate::host::{Host, Nic};
+use crate::{
+    host::{Host, Nic},
+    inventory::look::Look,
+};
 
 /// By these a program drives the port itself. A virtual function's user does not: its packets are others.
 const SIGNALS: [Signal; 7] = [
@@ -20,7 +23,7 @@ const SIGNALS: [Signal; 7] = [
 /// What each program that bypasses the kernel on `nic` is and holds, in words; empty where none is found.
 /// Where it cannot be found out, that is said as one that does.
 pub fn holders(host: &dyn Host, nic: &Nic) -> Vec<String> {
-    let report = look_by(host, std::slice::from_ref(nic), &SIGNALS, Breadth::Ports);
+    let report = look_by(&Look::new(host), std::slice::from_ref(nic), &SIGNALS, Breadth::Ports);
     // Onload over AF_XDP, and netmap, may be anywhere: that they run at all says nothing of this NIC.
     let vague = |holder: &Holder| {
         holder.certainty == Certainty::Unknown

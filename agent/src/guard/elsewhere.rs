@@ -72,12 +72,12 @@ impl Sign for Elsewhere {
                 Ok(links) => {
                     let each = scene.ports.iter();
                     holders.extend(each.flat_map(|port| {
-                        let process = pid.map(|pid| pass::process(scene.host, pid));
-                        links.iter().filter_map(move |link| {
+                        links.iter().filter_map(|link| {
                             let how = link.held(port)?;
                             let how = format!("{how}, in network namespace {inode}");
                             let holder = held(Signal::Namespace, &port.name, &link.name, how);
-                            Some(Holder { process: process.clone(), ..holder })
+                            let process = pid.map(|pid| pass::process(scene.host, pid));
+                            Some(Holder { process, ..holder })
                         })
                     }));
                 }

@@ -12,7 +12,7 @@ use std::{
 use policy::holders::Process;
 
 use super::clue::{Clue, Token};
-use crate::host::Host;
+use crate::{fault::Kind, host::Host};
 
 /// Open files looked at; a host with more is not looked through to its end.
 const FILES_MAX: usize = 1_000_000;
@@ -21,6 +21,8 @@ const TIME_NS_MAX: u64 = 2_000_000_000;
 const SESSION_SERVERS: [&str; 2] = ["sshd", "sshd-session"];
 /// Processes above this one: sudo, a shell, tmux, sshd and a few more.
 const ANCESTORS_MAX: usize = 32;
+/// Threads of a process asked for its files, where the first has ended.
+const THREADS_MAX: usize = 64;
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -55,8 +57,15 @@ pub(super) fn over_processes(host: &dyn Host, clues: &[Clue]) -> Seen {
             return seen;
         }
     };
-    seen.gaps.extend(hidden(host));
+    let hidden = hidden(host);
+    let kernels = match &hidden {
+        None => kernel_threads(host),
+        // There the second process is anybody's, and no kernel thread is seen.
+        Some(_) => HashSet::new(),
+    };
+    seen.gaps.extend(hidden);
     let own = host.target(Path::new("/proc/thread-self/ns/net")).unwrap_or_default();
+    let mut in_kernel = None;
     for pid in pids {
         if seen.files > FILES_MAX {
             seen.gaps.push(format!("more than {FILES_MAX} open files to look through"));
@@ -69,7 +78,12 @@ pub(super) fn over_processes(host: &dyn Host, clues: &[Clue]) -> Seen {
         }
         seen.pids.push(pid);
         let folder = PathBuf::from(format!("/proc/{pid}"));
+        if kernels.contains(&pid) && has_no_program(host, &folder) {
+            in_kernel.get_or_insert(pid);
+            continue;
+        }
         match host.links(&folder.join("fd")) {
+            Ok(open) if open.is_empty() => wanted.look_at_threads(host, pid, &folder, &mut seen),
             Ok(open) => wanted.look(host, pid, &folder, &open, &mut seen),
             // It has ended, or is a zombie whose files are closed.
             Err(_) if !alive(host, &folder) => continue,
@@ -77,8 +91,26 @@ pub(super) fn over_processes(host: &dyn Host, clues: &[Clue]) -> Seen {
         }
         seen.note_namespace(host, pid, &folder, &own);
     }
+    if let Some(pid) = in_kernel {
+        // All of them are in the first network namespace; a process is the better name for it.
+        seen.note_namespace(host, pid, &PathBuf::from(format!("/proc/{pid}")), &own);
+    }
     seen.gaps.extend(denied.words());
     seen
+}
+
+/// The children of kthreadd, which is process 2 of the first process-id namespace: the kernel's threads, and
+/// programs that the kernel has started (kernel/umh.c). The list may lack some while it changes, and is not
+/// there without CONFIG_PROC_CHILDREN: whoever is not on it is looked through like anybody.
+fn kernel_threads(host: &dyn Host) -> HashSet<u32> {
+    let children = host.read(Path::new("/proc/2/task/2/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).chain([2]).collect()
+}
+
+/// A kernel thread has no files open and no program (fs/proc/base.c proc_exe_link); asking for it is the
+/// cheapest question there is. A program of the kernel's that is past its end has none, either.
+fn has_no_program(host: &dyn Host, folder: &Path) -> bool {
+    matches!(host.target(&folder.join("exe")), Err(fault) if fault.kind == Kind::Unsupported)
 }
 
 /// Processes whose files may not be listed: told in one line.
@@ -111,12 +143,14 @@ fn hidden(host: &dyn Host) -> Option<String> {
     })
 }
 
-/// A process that has ended meanwhile, or has ended and waits for its parent, holds nothing.
+/// A process that has ended meanwhile, or has ended and waits for its parent, holds nothing. One whose first
+/// thread alone has ended looks like the latter, but for its other threads.
 fn alive(host: &dyn Host, folder: &Path) -> bool {
     let Ok(stat) = host.read(&folder.join("stat")) else { return false };
     // The state is the first word after the command's closing parenthesis (proc(5)).
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
-    !matches!(state, Some("Z" | "X" | "x"))
+    let ended = matches!(state, Some("Z" | "X" | "x"));
+    !ended || host.list(&folder.join("task")).is_ok_and(|threads| threads.len() > 1)
 }
 
 /// What to look for, by kind, so that each open file is looked up and not compared.
@@ -147,6 +181,22 @@ impl Wanted {
             };
         }
         wanted
+    }
+
+    /// No files, as it seems. The first thread's table is the process's until that thread has ended
+    /// (pthread_exit(3) in main): then the other threads have it.
+    fn look_at_threads(&self, host: &dyn Host, pid: u32, folder: &Path, seen: &mut Seen) {
+        let tasks = folder.join("task");
+        let threads = host.list(&tasks).unwrap_or_default();
+        let others = threads.iter().filter(|thread| **thread != pid.to_string());
+        // They share one table.
+        let table = others
+            .take(THREADS_MAX)
+            .map(|thread| tasks.join(thread))
+            .find_map(|thread| Some((host.links(&thread.join("fd")).ok()?, thread)));
+        if let Some((open, thread)) = table {
+            self.look(host, pid, &thread, &open, seen);
+        }
     }
 
     fn look(

@@ -29,6 +29,11 @@ impl std::fmt::Display for NicId {
     }
 }
 
+/// `0000:3b:00` of `0000:3b:00.1`: the card of a function.
+pub fn slot(address: &str) -> &str {
+    address.rsplit_once('.').map_or(address, |(slot, _)| slot)
+}
+
 /// What a setting needs to find its NIC and to know its driver's ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nic {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     fault::Result,
-    host::{NicId, Now},
+    host::{NicId, Now, nic::slot},
     plan::Step,
     verdict::Verdict,
 };
@@ -117,6 +117,11 @@ impl RunRecord {
     pub fn key(&self, name: &Name) -> String {
         key(&self.nic, self.netns, name)
     }
+
+    /// What this run has for itself by having changed this.
+    pub fn reserved(&self, name: &Name) -> String {
+        reserved(&self.nic, self.netns, name)
+    }
 }
 
 /// A setting's full key: its scope's subject and its name.
@@ -128,10 +133,26 @@ pub fn key(nic: &NicId, netns: u64, name: &Name) -> String {
         "sysctl.net.core.netdev_budget_usecs" => return "host/napi.budget-usecs".to_owned(),
         _ => {}
     }
-    match name.setting().scope {
-        Scope::Nic | Scope::Device => format!("{nic}/{name}"),
-        Scope::Netns => format!("netns/{netns}/{name}"),
-        Scope::Host => format!("host/{name}"),
+    match (name.setting().scope, nic) {
+        // A device's own settings are one thing, whichever of its interfaces one comes by.
+        (Scope::Device, NicId::Pci { address, serial: _ }) => format!("device/{address}/{name}"),
+        (Scope::Nic, _) | (Scope::Device, NicId::Virtual { .. }) => format!("{nic}/{name}"),
+        (Scope::Netns, _) => format!("netns/{netns}/{name}"),
+        (Scope::Host, _) => format!("host/{name}"),
+    }
+}
+
+/// What a run has for itself while it changes a setting: the key; of a device's setting that of the whole card.
+/// Its functions show it each as its own, and the firmware may have it once for all of them (i40e's
+/// `vf-true-promisc-support`, bnxt's `enable_remote_dev_reset`): which is not told.
+pub fn reserved(nic: &NicId, netns: u64, name: &Name) -> String {
+    match (name.setting().scope, nic) {
+        (Scope::Device, NicId::Pci { address, serial: _ }) => {
+            format!("card/{}/{name}", slot(address))
+        }
+        (Scope::Device, NicId::Virtual { .. }) | (Scope::Nic | Scope::Netns | Scope::Host, _) => {
+            key(nic, netns, name)
+        }
     }
 }
 

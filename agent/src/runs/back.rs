@@ -95,11 +95,11 @@ pub fn revert(
     let later: Vec<&RunRecord> = later.filter(in_force).collect();
     // What this run disturbed it would put back, too: that may be somebody's by now.
     for kept in &run.originals {
-        let (name, key) = (&kept.name, run.key(&kept.name));
+        let (name, key) = (&kept.name, run.reserved(&kept.name));
         // One that is stuck goes back to what it found, and that is what this run left there.
         let owns = |other: &&&RunRecord| match other.unfinished() {
-            true => other.originals.iter().any(|kept| other.key(&kept.name) == key),
-            false => other.changed().any(|name| other.key(name) == key),
+            true => other.originals.iter().any(|kept| other.reserved(&kept.name) == key),
+            false => other.changed().any(|name| other.reserved(name) == key),
         };
         if let Some(owner) = later.iter().rev().find(owns) {
             let first = if owner.unfinished() { "finish" } else { "revert" };

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use playbooks::{Playbook, vocabulary::Disruption};
+use playbooks::{Name, Playbook, vocabulary::Disruption};
 use policy::{
     Refusal, Ruling,
     management::Consent,
@@ -26,7 +26,7 @@ use crate::{
     guard,
     host::{Host, Nic, nic},
     inventory::{self, NicFacts},
-    log::{Fact, RunRecord, RunState},
+    log::{Fact, RunRecord, RunState, fact::Kept, fold},
     measure::Meter,
     plan::{Facts, Plan, Unplannable},
     run::{Allowance, Event, Run, length},
@@ -57,6 +57,9 @@ pub struct Apply {
     pub hazards: hazards::Terms,
     /// What a firmware stage may choose from.
     pub firmware: Offer,
+    /// Kernel parameters that the site lets playbooks set besides those of the one list; a run goes by the
+    /// configuration in force.
+    pub sysctls: Vec<String>,
 }
 
 impl Apply {
@@ -77,6 +80,7 @@ impl Apply {
             session: None,
             hazards: hazards::Terms::default(),
             firmware: Offer::default(),
+            sysctls: Vec::new(),
         }
     }
 }
@@ -98,6 +102,10 @@ pub struct Prepared {
 
 /// Plans. Changes nothing and needs no lock.
 pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
+    planned(host, request, &request.sysctls)
+}
+
+fn planned(host: &dyn Host, request: &Apply, sysctls: &[String]) -> Result<Prepared, Declined> {
     let inventory = inventory::take(host, Some(&request.nic)).map_err(|fault| {
         let exit = if fault.kind == Kind::Gone { Exit::Wrong } else { Exit::Failed };
         Declined::new(exit, "nic", fault.to_string())
@@ -109,7 +117,7 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
         let words = format!("playbook {} is not for {}: {why}", request.playbook.name, request.nic);
         Declined::new(Exit::Wrong, "applies-to", words)
     })?;
-    permitted(&request.playbook, &subject.driver)?;
+    permitted(&request.playbook, &subject.driver, sysctls)?;
     readable(host, subject, &request.playbook)?;
     let mut facts = gather::facts(host, &inventory, subject, &request.playbook)?;
     facts.firmware_stages = firmware::stages(host, &facts.nic, subject, request)?;
@@ -138,14 +146,12 @@ pub fn prepare(host: &dyn Host, request: &Apply) -> Result<Prepared, Declined> {
 }
 
 /// Kernel parameters that a playbook may not set, whatever the NIC.
-fn permitted(playbook: &Playbook, driver: &str) -> Result<(), Declined> {
+fn permitted(playbook: &Playbook, driver: &str, sysctls: &[String]) -> Result<(), Declined> {
+    if let Some((_, refusal)) = refused_sysctls(playbook, sysctls).next() {
+        return Err(Declined::new(Exit::Refused, refusal.rule, refusal.to_string()));
+    }
     let names = playbook.stages.iter().flat_map(|stage| &stage.settings).map(|(name, _)| name);
     for name in names {
-        if name.family() == "sysctl" {
-            policy::sysctl::permit(name.rest(), &[]).map_err(|refusal| {
-                Declined::new(Exit::Refused, refusal.rule, refusal.to_string())
-            })?;
-        }
         let module = name.rest().split('.').next().unwrap_or_default();
         if name.family() == "module-param" && module != driver {
             let why = format!("{name} is no parameter of this NIC's driver ({driver})");
@@ -153,6 +159,16 @@ fn permitted(playbook: &Playbook, driver: &str) -> Result<(), Declined> {
         }
     }
     Ok(())
+}
+
+/// The sysctls of a playbook that neither the one list nor the site's own permits.
+pub fn refused_sysctls<'p>(
+    playbook: &'p Playbook,
+    site: &'p [String],
+) -> impl Iterator<Item = (&'p Name, Refusal)> {
+    let names = playbook.stages.iter().flat_map(|stage| &stage.settings).map(|(name, _)| name);
+    let sysctls = names.filter(|name| name.family() == "sysctl");
+    sysctls.filter_map(|name| Some((name, policy::sysctl::permit(name.rest(), site).err()?)))
 }
 
 /// A plan that needs what must not be read here is refused: an override would hang the host.
@@ -220,7 +236,7 @@ pub fn apply(desk: &Desk, request: &Apply, mut meters: Meters<'_>) -> Result<Out
     vouched_for(desk)?;
     // From here on the log names whoever asks.
     let asker = desk.law.loaded().asker.clone();
-    let prepared = prepare(desk.host, request)?;
+    let prepared = planned(desk.host, request, &desk.law.loaded().config.sysctls)?;
     let (plan, digest) = (&prepared.plan, prepared.plan.digest());
     if let Some(approved) = &request.digest
         && *approved != digest
@@ -409,10 +425,9 @@ fn drive(
 
 /// A key that an unfinished run may have changed is not ours to write.
 fn owned_by_another(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
-    use crate::log::fold::key;
     let history = desk.history()?;
-    let keys: Vec<String> =
-        plan.snapshot.iter().map(|kept| key(&plan.nic, plan.host.netns, &kept.name)).collect();
+    let reserved = |kept: &Kept| fold::reserved(&plan.nic, plan.host.netns, &kept.name);
+    let keys: Vec<String> = plan.snapshot.iter().map(reserved).collect();
     for run in history.runs.iter().filter(|run| run.unfinished()) {
         if run.standby.as_ref() == Some(&plan.nic) {
             let why = format!(
@@ -421,7 +436,7 @@ fn owned_by_another(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
             );
             return Err(Declined::new(Exit::Refused, "owner", why));
         }
-        let hit = run.originals.iter().find(|kept| keys.contains(&run.key(&kept.name)));
+        let hit = run.originals.iter().find(|kept| keys.contains(&run.reserved(&kept.name)));
         if let Some(kept) = hit {
             let state = match run.state {
                 RunState::Stuck => "is stuck with",
@@ -430,7 +445,11 @@ fn owned_by_another(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
                 | RunState::Reverted
                 | RunState::Refused => "is unfinished with",
             };
-            let why = format!("run {} {state} {}; `nicmend recover` first", run.id, kept.name);
+            let of = match run.nic == plan.nic {
+                true => String::new(),
+                false => format!(" of {}", run.nic_name),
+            };
+            let why = format!("run {} {state} {}{of}; `nicmend recover` first", run.id, kept.name);
             return Err(Declined::new(Exit::Refused, "owner", why));
         }
     }

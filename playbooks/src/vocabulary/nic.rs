@@ -2,7 +2,9 @@
 
 use super::{
     Disruption::{LinkFlap, QueueReset},
-    Kind, Setting,
+    Kind,
+    Scope::Device,
+    Setting,
     row::{INT_MAX, number, row, switch},
 };
 
@@ -136,6 +138,14 @@ pub(super) const ROWS: &[Setting] = &[
     )
     .costs(QueueReset)
     .stays(),
+    switch(
+        "private-flag.vf-true-promisc-support",
+        "Intel: a trusted virtual function in promiscuous mode hears all of the port's traffic. i40e has \
+         one for the whole card, and lets the first function alone change it.",
+        "drivers/net/ethernet/intel/i40e/i40e_ethtool.c i40e_gl_gstrings_priv_flags",
+    )
+    .scope(Device)
+    .costs(QueueReset),
     switch(
         "pause.autoneg",
         "Negotiate flow control with the other end. Most drivers renegotiate the link.",

@@ -17,7 +17,8 @@ pub(super) fn ask(act: &str, namespace: &OwnedFd, asks: &[Ask]) -> Result<Vec<An
     let inside = || {
         setns(namespace, CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Fault::errno(act, errno as i32, None))?;
-        Ok(asks.iter().map(one).collect())
+        let mut route = None;
+        Ok(asks.iter().map(|ask| one(ask, &mut route)).collect())
     };
     // The thread's namespace is its own: neither this one nor any other thread is moved.
     std::thread::scope(|scope| {
@@ -26,11 +27,15 @@ pub(super) fn ask(act: &str, namespace: &OwnedFd, asks: &[Ask]) -> Result<Vec<An
     })
 }
 
-fn one(ask: &Ask) -> Answers {
+fn one(ask: &Ask, route: &mut Option<Netlink>) -> Answers {
     match ask {
         Ask::Route { kind, mode, payload } => {
             let act = format!("rtnetlink request {kind}");
-            Netlink::open(ROUTE)?.exchange(&act, *kind, *mode, payload)
+            let socket = match route {
+                Some(open) => open,
+                None => route.insert(Netlink::open(ROUTE)?),
+            };
+            socket.exchange(&act, *kind, *mode, payload)
         }
         Ask::Genl { family, command, mode, payload } => {
             let mut generic =

@@ -105,11 +105,19 @@ impl Files {
                 return Err(Fault::new(Kind::Malformed, act, "more than 65536 names"));
             }
         }
-        let target = |name: std::ffi::CString| {
-            let target = fcntl::readlinkat(&directory, name.as_c_str()).ok()?;
-            Some((name.to_string_lossy().into_owned(), target.to_string_lossy().into_owned()))
-        };
-        let mut links: Vec<(String, String)> = names.into_iter().filter_map(target).collect();
+        let mut links: Vec<(String, String)> = Vec::with_capacity(names.len());
+        for name in names {
+            match fcntl::readlinkat(&directory, name.as_c_str()) {
+                Ok(target) => links.push((
+                    name.to_string_lossy().into_owned(),
+                    target.to_string_lossy().into_owned(),
+                )),
+                // Another process's files may be there to list and not to read (ptrace_may_access).
+                Err(errno @ (Errno::EACCES | Errno::EPERM)) => return Err(fault(&act, errno)),
+                // It is no link, or went away.
+                Err(_) => {}
+            }
+        }
         links.sort_unstable();
         Ok(links)
     }

@@ -119,7 +119,16 @@ impl Place {
         let epoch = self.store.take_epoch()?;
         let (host, store): (&dyn Host, &dyn Store) = (&*self.sim, &self.store);
         let law = Law::shipped(0);
-        act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell: &|_| () })
+        act(&Desk {
+            host,
+            store,
+            epoch,
+            uid: 0,
+            law: &law,
+            stop: &|| None,
+            tell: &|_| (),
+            reach: &agent::measure::Nowhere,
+        })
     }
 
     /// The first run, as the log tells it.

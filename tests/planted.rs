@@ -7,9 +7,9 @@ use agent::{
     engine::Telling,
     host::{
         Host,
-        sim::{Blow, Moment, Quirk, Sim, SimMeter},
+        sim::{Blow, Moment, Quirk, Sim, SimMeter, SimReach},
     },
-    log::{History, RunRecord, RunState},
+    log::{Fact, History, RunRecord, RunState, firmware::FirmwareStep},
     plan::firmware::Image,
     rehearsal::{Door, Ending, Fall, Shelf, Stage, hush_injected_crashes},
     runs::{
@@ -156,7 +156,8 @@ impl Place {
         let epoch = self.store.take_epoch()?;
         let (host, store): (&dyn Host, &dyn Store) = (&*self.sim, &self.store);
         let law = agent::law::Law::shipped(0);
-        act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell })
+        let reach = SimReach { sim: Arc::clone(&self.sim) };
+        act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell, reach: &reach })
     }
 
     fn running(&self) -> Vec<String> {
@@ -194,6 +195,22 @@ fn a_committed_firmware_goes_back_on_request() {
     let reverted = place.at_desk(&|_| (), |desk| runs::revert(desk, "last", &asked, None));
     let reverted = reverted.expect("it goes back");
     assert_eq!(reverted.state, RunState::Reverted, "{}", reverted.why);
+    // What another process does is measured, too; and each port of the card by itself.
+    let measured = reverted.entries.iter().find_map(|entry| match &entry.fact {
+        Fact::Firmware { step: FirmwareStep::Returned { outage, ports, .. }, .. } => {
+            Some((outage.clone(), ports.clone()))
+        }
+        _ => None,
+    });
+    let (outage, ports) = measured.expect("it is back");
+    assert!(outage.expect("it was measured").ms >= 1_000);
+    let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+    assert_eq!(names, ["eth1", "eth2"]);
+    assert!(ports.iter().all(|port| port.there_ms.is_some_and(|ms| ms >= 1_000)), "{ports:?}");
+    assert!(ports[0].carrier_ms >= ports[0].there_ms && !ports[0].dark, "{ports:?}");
+    // It was down.
+    assert_eq!((ports[1].carrier_ms, ports[1].dark), (None, false));
+    assert!(ports[1].unmeasured.is_some(), "{ports:?}");
     assert!(known(place.sim.machine()) == before, "the machine is not as it was");
 }
 
@@ -227,8 +244,62 @@ fn every_step_is_in_the_log_before_it_is_taken() {
             serde_json::to_value(&entry.fact).ok()?["step"].as_str().map(str::to_owned)
         })
         .collect();
-    let wanted = ["intent", "flashed", "activating", "activated", "activating", "returned"];
+    let wanted =
+        ["intent", "flashing", "flashed", "activating", "activated", "activating", "returned"];
     assert_eq!(steps, wanted);
+}
+
+/// The stage of a run that is not all back, and what the log holds of it.
+fn left(record: &RunRecord) -> agent::log::firmware::Left {
+    record.firmware.as_ref().and_then(|firmware| firmware.left.clone()).expect("something is left")
+}
+
+/// An image that stays where the kernel looks for it is that, and no firmware that is not back.
+#[test]
+fn a_firmware_path_that_cannot_be_cleared_is_told_as_that_and_cleared_by_recover() {
+    let mut place = Place::new();
+    let mut machine = quiet_machine();
+    machine.nics[0].quirks = vec![Quirk::FlashLies, Quirk::Unremovable { tries: 7 }];
+    place.sim = Arc::new(Sim::new(machine.clone()));
+    let record = place.apply(MENDS).expect("a run");
+    assert_eq!(record.state, RunState::Stuck, "{}", record.why);
+    assert!(!record.why.contains("not back on firmware"), "{}", record.why);
+    assert!(record.why.contains("left where the kernel looks for firmware"), "{}", record.why);
+    let what = left(&record);
+    assert_eq!((what.firmware, what.ports, what.path.is_some()), (None, None, true));
+    assert_eq!(record.by_hand.len(), 1, "{:?}", record.by_hand);
+    assert!(record.by_hand[0].contains("rm -rf /lib/firmware/nicmend"), "{:?}", record.by_hand);
+    let recovered = place.at_desk(&|_| (), runs::recover).expect("it is recovered");
+    assert_eq!(recovered[0].state, RunState::Reverted, "{}", recovered[0].why);
+    let before = known(Sim::new(machine).machine());
+    assert!(known(place.sim.machine()) == before, "the machine is not as it was");
+}
+
+#[test]
+fn a_device_that_tells_no_running_version_is_not_restarted() {
+    let (state, why, as_before) = end(&stage(MENDS, vec![Quirk::SilentWhilePending]));
+    assert_eq!(state, RunState::Reverted, "{why}");
+    assert!(why.contains("it runs nothing that it tells"), "{why}");
+    assert!(as_before, "{why}");
+}
+
+/// Nothing is flashed, so nothing needs an image to go back by.
+#[test]
+fn an_image_that_cannot_be_placed_ends_reverted_also_without_a_way_back() {
+    for way_back in [true, false] {
+        for quirks in [vec![Quirk::PlaceFails], vec![Quirk::PlaceFails, Quirk::StoresUntold]] {
+            let mut stage = stage(MENDS, quirks.clone());
+            if !way_back {
+                let running = stage.shelf.offer.images[1].clone();
+                stage.shelf.offer.images.retain(|image| *image != running);
+                stage.shelf.offer.no_way_back = true;
+            }
+            let (state, why, as_before) = end(&stage);
+            assert_eq!(state, RunState::Reverted, "{quirks:?}: {why}");
+            assert!(why.contains("ENOSPC"), "{quirks:?}: {why}");
+            assert!(as_before, "{quirks:?}: {why}");
+        }
+    }
 }
 
 /// A run that was killed between its flash and its restart is found by its log, whoever finds it.

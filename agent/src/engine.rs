@@ -8,7 +8,7 @@ pub mod gather;
 pub(crate) mod hands;
 mod window;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use playbooks::{playbook::Verify, vocabulary::Disruption};
 
@@ -18,12 +18,15 @@ use crate::{
     firmware::kept::Kept,
     host::{Host, Nic},
     log::{Entry, Fact, Stamp, Who},
-    measure::{Meter, Pinger, Window},
+    measure::{Meter, Reach, Window},
     plan::Step,
     run::{Action, Durable, End, Event, Point, Run},
     store::Store,
     verdict::{Case, Verdict},
 };
+
+/// How soon a pause hears that somebody wants to stop.
+const PAUSE_SLICE_MS: u64 = 100;
 
 /// What an engine works with, and what it tells while it works.
 pub struct Engine<'a> {
@@ -46,8 +49,16 @@ pub struct Engine<'a> {
     pub bench: Option<Bench<'a>>,
     /// What the ports of a device were before it was restarted, by the name of its blob.
     pub kept: Option<(String, Kept)>,
-    /// When a restart began that the ports are not back from, CLOCK_MONOTONIC.
-    pub restarted_ns: Option<u64>,
+    /// A restart that the ports are not back from.
+    pub outages: Option<firmware::Outages>,
+    /// When the guard before a restart last let it be, CLOCK_MONOTONIC.
+    pub guarded_ns: Option<u64>,
+    /// Why the policies refused it last.
+    pub refused: Option<String>,
+    /// Pings whom the run has no probe for.
+    pub reach: &'a dyn Reach,
+    /// The reflector of the run.
+    pub peer: Option<String>,
     /// The file of the image that is placed for the kernel.
     pub placed: Option<String>,
 }
@@ -62,8 +73,6 @@ pub struct Bench<'a> {
     pub flows: u16,
     /// Criteria, seed and what else is known beforehand; its windows come as they are measured.
     pub case: Case,
-    /// Asks whether packets come through while a device restarts.
-    pub pinger: Option<Box<dyn Pinger>>,
     /// What the run began with: everything is compared with it, but turns with their own.
     pub baseline: Option<Taken>,
     /// What was measured since the stage was written, baseline and candidate, by name.
@@ -163,10 +172,21 @@ impl Engine<'_> {
                 Action::Firmware(order) => self.firmware(run, &order),
                 Action::Read(names) => Event::Values(self.read(run, &names)),
                 Action::Pause { ms } => {
-                    self.host.wait(std::time::Duration::from_millis(ms));
+                    self.pause(run, ms);
                     Event::Paused
                 }
             };
+        }
+    }
+
+    /// On the way back nobody ends it.
+    fn pause(&self, run: &Run, ms: u64) {
+        let slice = if run.is_forward() { PAUSE_SLICE_MS } else { ms };
+        let mut left = ms;
+        while left > 0 && self.wanted_stop(run).is_none() {
+            let next = left.min(slice);
+            self.host.wait(Duration::from_millis(next));
+            left -= next;
         }
     }
 
@@ -232,7 +252,7 @@ fn is_of_waiting(event: &Event) -> bool {
         | Event::Judged(_)
         | Event::Wrote { .. }
         | Event::Values(_)
-        | Event::Firmware(_)
+        | Event::Firmware { .. }
         | Event::Paused
         | Event::Intruded(_)
         | Event::Barred(_)

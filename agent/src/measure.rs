@@ -28,5 +28,5 @@ pub mod sockets;
 pub mod stamp;
 pub mod window;
 
-pub use outage::Pinger;
+pub use outage::{Nowhere, Pinger, Reach, Reachable};
 pub use window::{Each, Meter, Sample, Window, WindowSpec};

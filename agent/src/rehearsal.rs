@@ -23,7 +23,7 @@ use crate::{
     firmware::images,
     host::{
         Host,
-        sim::{Blow, Crash, Injection, Machine, Moment, Sim, SimMeter},
+        sim::{Blow, Crash, Injection, Machine, Moment, Sim, SimMeter, SimReach},
     },
     law::Law,
     log::{History, RunRecord, RunState},
@@ -210,7 +210,8 @@ fn at_desk<T>(
 ) -> Result<T, Declined> {
     let epoch = store.epoch()?;
     let host: &dyn Host = &**sim;
-    act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell })
+    let reach = SimReach { sim: Arc::clone(sim) };
+    act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell, reach: &reach })
 }
 
 /// Runs `act` until it returns or the simulated process dies.

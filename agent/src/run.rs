@@ -13,6 +13,7 @@ mod firmware;
 mod foreign;
 mod forward;
 mod intents;
+pub mod lease;
 pub mod length;
 mod restore;
 mod returning;
@@ -29,7 +30,7 @@ use self::{
 use crate::{
     fault::{Fault, Result},
     host::Nic,
-    log::{Fact, Kept, ReadBack, RunRecord, RunState, fact::Foreign},
+    log::{Fact, Kept, ReadBack, RunRecord, RunState, fact::Foreign, firmware::Found},
     plan::{Plan, Step},
     verdict::Verdict,
 };
@@ -124,7 +125,11 @@ pub enum Event {
         nanoseconds: u64,
     },
     Values(Vec<(Name, Result<Value>)>),
-    Firmware(Result<Answer>),
+    /// The answer to an order, and how long it took.
+    Firmware {
+        answer: Result<Answer>,
+        took_ms: u64,
+    },
     Paused,
     /// The kernel announced a change that was not ours, and a re-read confirmed it.
     Intruded(Vec<Foreign>),
@@ -198,6 +203,8 @@ pub struct Run {
     stopped: bool,
     /// The firmware stage that has begun, if one has.
     held: Option<Held>,
+    /// The device as its guard found it, until the stage begins.
+    found: Found,
     /// The boot changed since the intents: what neither equals the original nor is ours is left alone.
     rebooted: bool,
 }
@@ -329,6 +336,7 @@ impl Run {
             provisional: None,
             stopped: false,
             held: None,
+            found: Found::default(),
             rebooted: false,
         }
     }
@@ -357,6 +365,7 @@ impl Run {
             provisional: None,
             stopped: false,
             held: record.firmware.as_ref().map(Held::of),
+            found: Found::default(),
             rebooted,
         };
         run.expected.extend(record.written.clone());
@@ -417,7 +426,7 @@ impl Run {
             | Event::Measured(_)
             | Event::Judged(_)
             | Event::Values(_)
-            | Event::Firmware(_)
+            | Event::Firmware { .. }
             | Event::Paused
             | Event::Intruded(_)
             | Event::Barred(_)
@@ -458,15 +467,8 @@ impl Run {
 
     fn close_with(&mut self, facts: Vec<Fact>, end: End) -> Action {
         let why = end.why.clone();
-        self.phase = Phase::Restoring(Restoring {
-            goal: Goal::Everything,
-            why,
-            targets: Vec::new(),
-            pass: 0,
-            step: RestoreStep::Closing(end),
-            results: Vec::new(),
-            firmware: Box::default(),
-        });
+        let way = Restoring::to(Goal::Everything, why, Vec::new());
+        self.phase = Phase::Restoring(Restoring { step: RestoreStep::Closing(end), ..way });
         Action::Record { facts, durable: Durable::BestEffort }
     }
 
@@ -480,14 +482,6 @@ impl Run {
 
     fn revert_phase(&self, why: &str) -> Phase {
         let targets = self.originals.iter().map(|(n, v)| (n.clone(), v.clone())).collect();
-        Phase::Restoring(Restoring {
-            goal: Goal::Everything,
-            why: why.to_owned(),
-            targets,
-            pass: 0,
-            step: RestoreStep::Announcing,
-            results: Vec::new(),
-            firmware: Box::default(),
-        })
+        Phase::Restoring(Restoring::to(Goal::Everything, why.to_owned(), targets))
     }
 }

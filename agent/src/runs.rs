@@ -28,6 +28,7 @@ use crate::{
     inventory::{NicFacts, subject},
     law::Law,
     log::{Entry, Fact, History, RunRecord, RunState, Who},
+    measure::Reach,
     plan::Plan,
     run::End,
     store::Store,
@@ -85,6 +86,8 @@ pub struct Desk<'a> {
     pub law: &'a Law,
     pub stop: &'a dyn Fn() -> Option<String>,
     pub tell: &'a dyn Fn(&Telling),
+    /// Pings whom a run has no probe for, while a device restarts.
+    pub reach: &'a dyn Reach,
 }
 
 /// What came of a request that touched, or might have touched, the machine.
@@ -126,7 +129,11 @@ impl Desk<'_> {
             tell: self.tell,
             bench,
             kept: None,
-            restarted_ns: None,
+            outages: None,
+            guarded_ns: None,
+            refused: None,
+            reach: self.reach,
+            peer: run.peer.clone(),
             placed: None,
         })
     }

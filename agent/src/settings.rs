@@ -5,7 +5,7 @@ mod channels;
 mod coalesce;
 pub mod cpus;
 mod devlink_param;
-mod disruption;
+pub mod disruption;
 mod eee;
 mod ethnl;
 mod feature;

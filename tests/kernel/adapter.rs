@@ -192,7 +192,16 @@ impl Bridge {
         let (law, epoch) = (Law::shipped(0), store.epoch().expect("an epoch"));
         let (stop, tell) = (|| None, |_: &_| ());
         let (store, law) = (&store, &law);
-        let desk = Desk { host: self, store, epoch, uid: 0, law, stop: &stop, tell: &tell };
+        let desk = Desk {
+            host: self,
+            store,
+            epoch,
+            uid: 0,
+            law,
+            stop: &stop,
+            tell: &tell,
+            reach: &agent::measure::Nowhere,
+        };
         match runs::apply(&desk, &request, Meters::alone(&mut meter)).expect("a run") {
             Outcome::Ran(record) => *record,
             Outcome::AlreadyRight(_) => panic!("nothing to do"),

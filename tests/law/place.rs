@@ -7,7 +7,7 @@ use agent::{
     engine::Telling,
     host::{
         Host,
-        sim::{Sim, SimMeter},
+        sim::{Sim, SimMeter, SimReach},
     },
     law::{Asker, Law, Text, Texts},
     log::{History, RunRecord},
@@ -169,7 +169,8 @@ impl Place {
         let epoch = self.store.take_epoch()?;
         let (host, store): (&dyn Host, &dyn Store) = (&*self.sim, &self.store);
         let law = self.law();
-        act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell })
+        let reach = SimReach { sim: Arc::clone(&self.sim) };
+        act(&Desk { host, store, epoch, uid: 0, law: &law, stop: &|| None, tell, reach: &reach })
     }
 
     pub(crate) fn history(&self) -> History {

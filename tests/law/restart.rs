@@ -1,11 +1,14 @@
 //! A flash takes minutes: what has become of the phase, and of everything else that policies ask about, when the
 //! device is about to restart.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use agent::{
     engine::Telling,
-    host::Host,
+    host::{
+        Host,
+        sim::{Quirk, Sim},
+    },
     log::{Fact, RunState},
     store::Store,
 };
@@ -42,9 +45,9 @@ fn flashed(place: &Place, meanwhile: &dyn Fn()) -> agent::log::RunRecord {
 fn a_venue_that_opens_meanwhile_turns_it_back_by_flash_without_a_restart() {
     let mut place = Place::new("");
     place.config = Some("venues: [SSE]\n");
-    // The machine wakes on a Monday at 09:30 in Shanghai: to Tuesday, 07:30.
-    place.wait_hours(22);
-    let record = flashed(&place, &|| place.sim.wait(Duration::from_secs(2 * 3600)));
+    // The machine wakes on a Monday at 09:30 in Shanghai: to Tuesday, 06:30.
+    place.wait_hours(21);
+    let record = flashed(&place, &|| place.sim.wait(Duration::from_secs(3 * 3600)));
     assert!(record.why.contains("policy refuses apply: continuous"), "{}", record.why);
     let decided = decisions(&place);
     let phases: Vec<(&str, bool)> = decided
@@ -85,4 +88,31 @@ fn what_is_still_allowed_goes_on_and_says_so() {
         serde_json::to_value(&entry.fact).is_ok_and(|fact| fact["step"] == "activating")
     });
     assert!(decided < restarted.expect("a restart"));
+}
+
+/// A busy device may let itself be restarted a minute after the guard has looked.
+#[test]
+fn a_host_that_is_frozen_while_the_device_is_busy_is_not_restarted_either() {
+    let mut place = Place::new("");
+    let mut machine = place.sim.machine();
+    machine.nics[0].quirks = vec![Quirk::Busy { on: "reload".to_owned(), tries: 12 }];
+    place.sim = Arc::new(Sim::new(machine));
+    let before = place.sim.machine();
+    let busy = Cell::new(false);
+    let tell = |telling: &Telling| {
+        if let Telling::Note(words) = telling
+            && words.contains("asked again")
+        {
+            busy.set(true);
+            place.store.put("frozen", b"look into it").expect("room");
+        }
+    };
+    let record = place.apply_told(&Wish::firmware(), &tell).expect("it begins");
+    assert!(busy.get());
+    assert_eq!(record.state, RunState::Reverted, "{}", record.why);
+    assert!(record.why.contains("frozen"), "{}", record.why);
+    // To the interfaces' indexes, which a restart would have changed.
+    assert!(place.sim.machine() == before, "the machine is not as it was");
+    let firmware = record.firmware.expect("a firmware stage");
+    assert_eq!((firmware.outage, firmware.mended_ms), (None, None), "nothing has restarted");
 }

@@ -107,7 +107,16 @@ fn on_disk<T>(folder: &Path, place: &Place, act: impl FnOnce(&Desk) -> T) -> T {
     let disk = Disk::open(folder, Access::Write).expect("it opens");
     let (law, host): (Law, &dyn Host) = (Law::shipped(0), &*place.sim);
     let epoch = disk.epoch().expect("an epoch");
-    let desk = Desk { host, store: &disk, epoch, uid: 0, law: &law, stop: &|| None, tell: &|_| () };
+    let desk = Desk {
+        host,
+        store: &disk,
+        epoch,
+        uid: 0,
+        law: &law,
+        stop: &|| None,
+        tell: &|_| (),
+        reach: &agent::measure::Nowhere,
+    };
     act(&desk)
 }
 

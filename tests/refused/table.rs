@@ -240,8 +240,16 @@ impl Row {
         let law = Law::shipped(0);
         let epoch = disk.epoch()?;
         let (stop, tell) = (|| None, |_: &_| ());
-        let desk =
-            Desk { host: &**sim, store: disk, epoch, uid: 0, law: &law, stop: &stop, tell: &tell };
+        let desk = Desk {
+            host: &**sim,
+            store: disk,
+            epoch,
+            uid: 0,
+            law: &law,
+            stop: &stop,
+            tell: &tell,
+            reach: &agent::measure::Nowhere,
+        };
         match runs::apply(&desk, &request, Meters::alone(&mut meter))? {
             Outcome::Ran(record) => Ok(record.state),
             Outcome::AlreadyRight(_) => panic!("nothing to do"),

@@ -168,7 +168,16 @@ impl Trial<'_> {
             false => (desk.stop)(),
         };
         let (host, store, epoch, uid) = (desk.host, desk.store, desk.epoch, desk.uid);
-        let own = Desk { host, store, epoch, uid, law: desk.law, stop: &stop, tell: desk.tell };
+        let own = Desk {
+            host,
+            store,
+            epoch,
+            uid,
+            law: desk.law,
+            stop: &stop,
+            tell: desk.tell,
+            reach: desk.reach,
+        };
         let request = Apply {
             force: true,
             ..Apply::plain(

@@ -12,7 +12,7 @@ use crate::{
     host::{Host, nic},
     log::{RunRecord, RunState},
     measure::{
-        Meter,
+        Meter, Reachable,
         peer::Peer,
         probe::{Dead, Options, Probe, Second, confirm_dead},
         recording::Recording,
@@ -221,6 +221,7 @@ pub(super) fn at_desk<T>(
         law: &law,
         stop: &stop,
         tell: &tell,
+        reach: &Reachable { host },
     };
     place::opened(&desk, disk)?;
     let result = act(&desk);

@@ -150,7 +150,7 @@ pub(super) mod lines {
     //! Firmware stages in words.
 
     use crate::{
-        log::firmware::{FirmwareRecord, Outage},
+        log::firmware::{FirmwareRecord, Outage, PortBack},
         plan::firmware::{Activation, FirmwareAction, Flash},
     };
 
@@ -176,27 +176,64 @@ pub(super) mod lines {
             Some(image) => format!("{} (image {})", action.from, image.sha256),
             None => format!("NONE: no image of {} is stored that may be flashed", action.from),
         };
-        vec![
+        let mut lines = vec![
             format!("firmware of {}: {} -> {}", action.device.handle, action.from, action.to),
             format!("  image     {} ({} bytes), by {by}", action.image.sha256, action.image.bytes),
             format!("  restart   {restart}; felt by {}", ports.join(", ")),
             format!("  way back  {back}"),
-        ]
+        ];
+        if action.way_back.is_none() {
+            // What `--no-way-back` accepts, said before it is accepted.
+            lines.extend([
+                "            once it is flashed nothing turns it back. Who comes to need a port before the restart".to_owned(),
+                format!("            is waited for ten minutes; then the run is STUCK with {} stored: any reset runs it", action.to),
+            ]);
+        }
+        lines
     }
 
     /// What became of a run's firmware stage, word and text.
     pub(in crate::cli) fn told(firmware: &FirmwareRecord) -> Vec<(&'static str, String)> {
         let action = &firmware.action;
-        let now = match (firmware.returned, &firmware.activated) {
-            (true, _) => format!("{} again (it was to be {})", action.from, action.to),
-            (false, Some(running)) => format!("{} -> {running}", action.from),
-            (false, None) => format!("{} -> {}, not activated", action.from, action.to),
+        let left = firmware.left.as_ref();
+        let now = match (firmware.returned, left, &firmware.activated) {
+            (false, Some(left), _) if left.firmware.is_some() => {
+                format!("{} -> {}, and not back", action.from, action.to)
+            }
+            (true, _, _) | (false, Some(_), _) => {
+                format!("{} again (it was to be {})", action.from, action.to)
+            }
+            (false, None, Some(running)) => format!("{} -> {running}", action.from),
+            (false, None, None) => format!("{} -> {}, not activated", action.from, action.to),
         };
         let mut lines = vec![("firmware", format!("{}: {now}", action.device.handle))];
+        lines.extend(left.iter().flat_map(|left| left.words()).map(|words| ("not back", words)));
         lines.extend(firmware.outage.iter().map(|outage| ("outage", words(outage))));
+        let unmeasured = firmware.unmeasured.iter();
+        lines.extend(unmeasured.map(|why| ("outage", format!("not measured: {why}"))));
         lines.extend(firmware.mended_ms.map(|ms| ("ports", mended(action, ms))));
+        lines.extend(firmware.ports.iter().map(|back| ("port", port(back))));
         lines.extend(firmware.lost.iter().map(|lost| ("lost", lost.clone())));
         lines
+    }
+
+    /// `eth2: interface 700 ms, carrier 900 ms after the restart began; outage 950 ms (…)`
+    fn port(back: &PortBack) -> String {
+        let ms = |what: &str, ms: &Option<u64>| ms.map(|ms| format!("{what} {ms} ms"));
+        let times = [ms("interface", &back.there_ms), ms("carrier", &back.carrier_ms)];
+        let times: Vec<String> = times.into_iter().flatten().collect();
+        let mut words = match times.is_empty() {
+            true => back.name.clone(),
+            false => format!("{}: {} after the restart began", back.name, times.join(", ")),
+        };
+        if back.dark {
+            words += "; NO CARRIER since, though it had one";
+        }
+        match (&back.outage, &back.unmeasured) {
+            (Some(outage), _) => words + "; outage " + &self::words(outage),
+            (None, Some(why)) => words + "; outage not measured: " + why,
+            (None, None) => words,
+        }
     }
 
     fn mended(action: &FirmwareAction, ms: u64) -> String {

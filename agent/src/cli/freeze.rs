@@ -85,6 +85,7 @@ pub(super) fn say(
         law,
         stop: &stop,
         tell: &tell,
+        reach: &crate::measure::Nowhere,
     };
     place::opened(&desk, disk)?;
     law.loaded();

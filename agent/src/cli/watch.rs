@@ -16,6 +16,7 @@ use crate::{
     host::{Host, linux::Linux},
     log::{History, RunRecord, after::Ending},
     measure::{
+        Reachable,
         peer::Peer,
         probe::{Options, Probe},
         recording::Recording,
@@ -163,7 +164,9 @@ fn at_desk(
     let (stop, tell) = (|| None, |telling: &Telling| place::tell(telling));
     let (epoch, uid) = (disk.epoch()?, nix::unistd::getuid().as_raw());
     let law = law::read(common).under(site::adopt(common));
-    let desk = Desk { host, store: disk, epoch, uid, law: &law, stop: &stop, tell: &tell };
+    let reach = Reachable { host };
+    let desk =
+        Desk { host, store: disk, epoch, uid, law: &law, stop: &stop, tell: &tell, reach: &reach };
     place::opened(&desk, disk)?;
     act(&desk)
 }

@@ -1,6 +1,9 @@
 //! What a restart takes from a device's ports, kept beforehand and compared after.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use playbooks::{
     Name, Value,
@@ -38,6 +41,9 @@ pub struct KeptPort {
     /// The interface that it was then; another one has nothing of it. 0: not known.
     #[serde(default)]
     pub ifindex: u32,
+    /// It had a link. `false` too where that was not known.
+    #[serde(default)]
+    pub carrier: bool,
     pub settings: Vec<(Name, Value)>,
 }
 
@@ -75,11 +81,18 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Kept> {
         id: nic.id.clone(),
         name: nic.name.clone(),
         ifindex: nic.ifindex,
+        carrier: carries(host, &nic.name),
         settings: settings.into_iter().collect(),
     };
     let surroundings = surroundings::take(host, ports)?;
     let ports = ports.iter().zip(settings).map(port).collect();
     Ok(Kept { format: FORMAT, ports, surroundings })
+}
+
+/// Whether an interface has a carrier; one that is down tells none.
+pub fn carries(host: &dyn Host, name: &str) -> bool {
+    let file = Path::new("/sys/class/net").join(name).join("carrier");
+    host.read(&file).is_ok_and(|text| text.trim() == "1")
 }
 
 /// Settings of a family that may be there though a survey does not have them.

@@ -56,7 +56,7 @@ pub use around::{Around, SimAddress, SimQdisc, SimRoute};
 pub use machine::{
     Eee, Feature, Limited, Machine, Napi, NetdevGenl, Pause, Pci, Rss, Rule, SimNic,
 };
-pub use meter::SimMeter;
+pub use meter::{SimMeter, SimReach};
 pub use model::{Effect, Traffic};
 pub use param::{Param, ParamType};
 pub use quirk::{Quirk, Reset};

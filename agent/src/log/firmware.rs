@@ -11,7 +11,15 @@ use crate::plan::firmware::FirmwareAction;
 pub enum FirmwareStep {
     /// The device's firmware will be changed. Durable before anything is placed or written. `kept` names
     /// the blob that holds what the activation will lose.
-    Intent { action: Box<FirmwareAction>, kept: String },
+    Intent {
+        action: Box<FirmwareAction>,
+        kept: String,
+        /// Absent in entries of versions that did not say `flashing`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        found: Option<Found>,
+    },
+    /// The image of `to` is about to be written. Durable before: without it nothing was flashed.
+    Flashing { to: String },
     /// Written to the device and read back as stored.
     Flashed {
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -27,12 +35,17 @@ pub enum FirmwareStep {
         performed: Vec<String>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         outage: Option<Outage>,
+        /// Why there is no outage, where it could not be measured.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        unmeasured: Option<String>,
         /// From the restart until every port was as before, read back; milliseconds.
         #[serde(rename = "mended-ms", skip_serializing_if = "Option::is_none", default)]
         mended_ms: Option<u64>,
         /// What could not be brought back: sockets whose multicast membership died with the interface.
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         lost: Vec<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        ports: Vec<PortBack>,
     },
     /// Running and stored are what they were before the run, as read from the device.
     Returned {
@@ -41,11 +54,62 @@ pub enum FirmwareStep {
         stored: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         outage: Option<Outage>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        unmeasured: Option<String>,
         #[serde(rename = "mended-ms", skip_serializing_if = "Option::is_none", default)]
         mended_ms: Option<u64>,
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         lost: Vec<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        ports: Vec<PortBack>,
     },
+    /// A way back has ended, and not everything is as it was: `what` says which part, and no other. The versions
+    /// are as read last.
+    Left {
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        running: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        stored: Option<String>,
+        #[serde(flatten)]
+        what: Left,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        outage: Option<Outage>,
+    },
+}
+
+/// The device as a stage began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Found {
+    /// `None`: its driver does not tell what it stores.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stored: Option<String>,
+}
+
+/// What a way back has not brought back, and why, each in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Left {
+    /// The device runs or stores another firmware, or nobody can tell.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub firmware: Option<String>,
+    /// A port is not there, or not as it was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ports: Option<String>,
+    /// An image may still lie where the kernel looks for firmware.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub path: Option<String>,
+}
+
+impl Left {
+    pub fn is_empty(&self) -> bool {
+        self.firmware.is_none() && self.ports.is_none() && self.path.is_none()
+    }
+
+    /// What is left, each thing in a sentence of its own.
+    pub fn words(&self) -> Vec<String> {
+        [&self.firmware, &self.ports, &self.path].into_iter().flatten().cloned().collect()
+    }
 }
 
 impl FirmwareStep {
@@ -65,6 +129,7 @@ impl FirmwareStep {
                     action.device.handle, action.from, action.to, action.image.sha256
                 )
             }
+            FirmwareStep::Flashing { to } => format!("flashes {to}"),
             FirmwareStep::Flashed { stored } => {
                 let stored = stored.as_deref().unwrap_or("what the device does not tell");
                 format!("flashed; stored is {stored}")
@@ -75,6 +140,9 @@ impl FirmwareStep {
             }
             FirmwareStep::Returned { running, outage, .. } => {
                 format!("is back on {running}, running and stored{}", without(outage))
+            }
+            FirmwareStep::Left { what, outage, .. } => {
+                format!("could not be put back: {}{}", what.words().join("; "), without(outage))
             }
         }
     }
@@ -92,6 +160,28 @@ pub struct Outage {
     pub how: String,
 }
 
+/// One port of a device that was restarted, counted from the restart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PortBack {
+    /// The interface's name.
+    pub name: String,
+    /// Until its interface was seen there again, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub there_ms: Option<u64>,
+    /// Until its carrier was seen there again, milliseconds; absent where it had none before, or has none yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub carrier_ms: Option<u64>,
+    /// It had a carrier before, and has none since.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub dark: bool,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outage: Option<Outage>,
+    /// Why there is no outage, where it could not be measured.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unmeasured: Option<String>,
+}
+
 /// A run's firmware stage as the log tells it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -106,7 +196,22 @@ pub struct FirmwareRecord {
     pub activated: Option<String>,
     pub performed: Vec<String>,
     pub returned: bool,
+    /// A flash may have begun.
+    #[serde(skip)]
+    pub flashing: bool,
+    /// The driver tells what the device stores.
+    #[serde(skip)]
+    pub tells_stored: bool,
+    /// What the last way back has left, where it ended without all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
     pub outage: Option<Outage>,
+    /// Why there is no outage, where a restart's could not be measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmeasured: Option<String>,
+    /// Every port of the device, after the last restart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortBack>,
     /// From a restart until every port of the device was as before, the longest: its link, its addresses, its
     /// settings; milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,43 +228,87 @@ pub fn stepped(
     step: &FirmwareStep,
     entry: &Entry,
 ) {
-    if let FirmwareStep::Intent { action, kept } = step {
-        *record = Some(FirmwareRecord {
-            stage,
-            action: (**action).clone(),
-            kept: kept.clone(),
-            losing: None,
-            activated: None,
-            performed: Vec::new(),
-            returned: false,
-            outage: None,
-            mended_ms: None,
-            lost: Vec::new(),
-            began_utc_ns: entry.at.utc_ns,
-        });
+    if let FirmwareStep::Intent { action, kept, found } = step {
+        *record = Some(begun(stage, (action, kept, found.as_ref()), entry));
     }
     let Some(record) = record else { return };
     match step {
-        FirmwareStep::Intent { .. } | FirmwareStep::Flashed { .. } => {}
+        FirmwareStep::Intent { .. } => {}
+        FirmwareStep::Flashing { .. } | FirmwareStep::Flashed { .. } => record.flashing = true,
         FirmwareStep::Activating { to: _, kept } => {
             record.kept.clone_from(kept);
             record.losing = Some(entry.at.boot_id.clone());
         }
-        FirmwareStep::Activated { running, performed, outage, mended_ms, lost } => {
+        FirmwareStep::Activated {
+            running,
+            performed,
+            outage,
+            unmeasured,
+            mended_ms,
+            lost,
+            ports,
+        } => {
             record.losing = None;
+            record.unmeasured.clone_from(unmeasured);
+            record.ports.clone_from(ports);
             record.activated = Some(running.clone());
             record.performed.clone_from(performed);
             record.outage = longer(record.outage.take(), outage.clone());
             record.mended_ms = record.mended_ms.max(*mended_ms);
             record.lost.clone_from(lost);
         }
-        FirmwareStep::Returned { running: _, stored: _, outage, mended_ms, lost } => {
+        FirmwareStep::Returned {
+            running: _,
+            stored: _,
+            outage,
+            unmeasured,
+            mended_ms,
+            lost,
+            ports,
+        } => {
             record.losing = None;
+            // Turning back without a restart says nothing about ports.
+            if !ports.is_empty() || unmeasured.is_some() {
+                record.ports.clone_from(ports);
+                record.unmeasured.clone_from(unmeasured);
+            }
             record.returned = true;
+            record.left = None;
             record.outage = longer(record.outage.take(), outage.clone());
             record.mended_ms = record.mended_ms.max(*mended_ms);
             record.lost.extend(lost.iter().cloned());
         }
+        FirmwareStep::Left { running: _, stored: _, what, outage } => {
+            // What the restart took is there again, whatever else is not.
+            record.losing = record.losing.take().filter(|_| what.ports.is_some());
+            record.left = Some(what.clone());
+            record.outage = longer(record.outage.take(), outage.clone());
+        }
+    }
+}
+
+fn begun(
+    stage: usize,
+    (action, kept, found): (&FirmwareAction, &String, Option<&Found>),
+    entry: &Entry,
+) -> FirmwareRecord {
+    FirmwareRecord {
+        stage,
+        action: action.clone(),
+        kept: kept.clone(),
+        losing: None,
+        activated: None,
+        performed: Vec::new(),
+        returned: false,
+        flashing: found.is_none(),
+        tells_stored: found.is_some_and(|found| found.stored.is_some()),
+        left: None,
+        outage: None,
+        unmeasured: None,
+        ports: Vec::new(),
+        mended_ms: None,
+        lost: Vec::new(),
+        began_utc_ns: entry.at.utc_ns,
     }
 }
 

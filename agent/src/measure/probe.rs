@@ -283,7 +283,7 @@ enum Prepared {
 
 impl Meter for Probe<'_> {
     fn pinger(&mut self) -> Option<Box<dyn Pinger>> {
-        Some(Box::new(ping::Pings::begin(&self.options.way, self.peer)?))
+        Some(Box::new(ping::begin(&self.options.way, self.peer)?))
     }
 
     fn settle(&mut self, limit: Duration, stop: &dyn Fn() -> bool) -> Result<Duration> {

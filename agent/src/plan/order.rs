@@ -65,7 +65,7 @@ fn step(nic: &Nic, family: &str, batch: Vec<Change>) -> Step {
 }
 
 /// Generous upper bounds of how long a driver holds the rtnl lock; mlx5 and ice wait for firmware.
-fn lease_ms(disruption: Disruption) -> u64 {
+pub fn lease_ms(disruption: Disruption) -> u64 {
     match disruption {
         Disruption::None => 5_000,
         Disruption::QueueReset => 15_000,

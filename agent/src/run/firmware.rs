@@ -1,12 +1,14 @@
 //! A firmware stage on its way forward.
 //!
 //! ```text
-//! guard -> keep -> intent -> place -> flash -> look -> drain -> guard -> activating -> activate
+//! guard -> keep -> intent -> place -> flashing -> flash -> look -> drain -> guard -> activating -> activate
 //!       -> await -> look -> restore -> clear -> activated
 //! ```
 //!
-//! The intent is durable before anything is placed or flashed, `activating` before the restart. From the
-//! intent on, whatever fails is answered by the way back (`returning.rs`).
+//! The intent is durable before anything is placed, `flashing` before the flash, `activating` before the
+//! restart. From the intent on, whatever fails is answered by the way back (`returning.rs`). Where the
+//! request accepted that there is no image to go back by, a flash cannot be undone: whoever comes to need a
+//! port before the restart is waited for, [`WAITS_MAX`] times.
 
 use super::{Action, Durable, Phase, Run};
 use crate::{
@@ -14,10 +16,16 @@ use crate::{
     host::Nic,
     log::{
         Fact,
-        firmware::{FirmwareRecord, FirmwareStep, Outage},
+        firmware::{FirmwareRecord, FirmwareStep, Found, Outage, PortBack},
     },
     plan::firmware::{FirmwareAction, Which},
 };
+
+/// Without a way back, how often a guard that refuses the restart is asked again: ten minutes in all.
+pub(super) const WAITS_MAX: u32 = 20;
+pub(super) const WAIT_MS: u64 = 30_000;
+/// A restart that was barred while the device was busy counts as so many waits.
+pub(super) const WAITS_A_RESTART: u32 = 10;
 
 /// What the engine is to do about the firmware; answered by one [`Answer`].
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +60,10 @@ pub enum Before {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     Done,
+    /// Nobody stands in the way, and the device is as it was found.
+    Guarded(Found),
+    /// The device may not restart now.
+    Barred(Fault),
     Kept(String),
     Seen(Seen),
     /// What the kernel says it did.
@@ -76,9 +88,15 @@ pub struct Seen {
 pub struct Restored {
     /// What is not as it was, in words; empty: all of it is.
     pub left: Vec<String>,
+    /// Lines that bring back what is left, for a person.
+    pub by_hand: Vec<String>,
     /// What nobody can bring back from outside, in words.
     pub lost: Vec<String>,
     pub outage: Option<Outage>,
+    /// Why there is no outage, where it could not be measured.
+    pub unmeasured: Option<String>,
+    /// Every port of the device, the run's own among them.
+    pub ports: Vec<PortBack>,
     /// From the restart until all of it was as it was.
     pub mended_ms: Option<u64>,
     /// The run's own NIC, which may have its name back by now.
@@ -92,6 +110,10 @@ pub(super) struct Held {
     pub(super) action: FirmwareAction,
     /// The blob with what a restart loses.
     pub(super) kept: String,
+    /// A flash may have begun.
+    pub(super) flashing: bool,
+    /// Its driver tells what the device stores: that it tells nothing says nothing.
+    pub(super) tells_stored: bool,
     /// A restart may have taken it, and it has not been put back yet.
     pub(super) losing: bool,
     /// Everything is as it was before the stage.
@@ -99,6 +121,8 @@ pub(super) struct Held {
     pub(super) performed: Vec<String>,
     /// What runs after the restart, as the device prints it.
     pub(super) running: Option<String>,
+    /// How often a guard was waited for.
+    waits: u32,
 }
 
 impl Held {
@@ -108,10 +132,13 @@ impl Held {
             stage: record.stage,
             action: record.action.clone(),
             kept: record.kept.clone(),
+            flashing: record.flashing,
+            tells_stored: record.tells_stored,
             losing: record.losing.is_some(),
             returned: record.returned,
             performed: record.performed.clone(),
             running: record.activated.clone(),
+            waits: 0,
         }
     }
 }
@@ -123,10 +150,13 @@ pub(super) enum At {
     Keeping,
     Intending,
     Placing,
+    AnnouncingFlash,
     Flashing,
     Looking,
     Draining,
     GuardingAgain,
+    /// A guard refuses the restart, and there is no way back.
+    WaitingOut,
     Announcing,
     Activating,
     Awaiting,
@@ -176,17 +206,28 @@ impl Run {
             Err(fault) => return self.firmware_failed(stage, at, &fault),
         };
         match (at, answer) {
-            (At::Guarding, Answer::Done) => self.order(stage, At::Keeping, Order::Keep),
-            (At::Keeping, Answer::Kept(kept)) => self.intend_firmware(stage, kept),
-            (At::Placing, Answer::Done) => {
-                self.order(stage, At::Flashing, Order::Flash(Which::New))
+            (At::Guarding, Answer::Guarded(found)) => {
+                self.found = found;
+                self.order(stage, At::Keeping, Order::Keep)
             }
+            (At::Keeping, Answer::Kept(kept)) => self.intend_firmware(stage, kept),
+            (At::Placing, Answer::Done) => self.announce_flash(stage),
             (At::Flashing, Answer::Done) => self.order(stage, At::Looking, Order::Look),
             (At::Looking, Answer::Seen(seen)) => self.stored(stage, &seen),
             (At::Draining, Answer::Done) => {
                 self.order(stage, At::GuardingAgain, Order::Guard(Before::Activation))
             }
-            (At::GuardingAgain, Answer::Done) => self.announce(stage),
+            (At::GuardingAgain, Answer::Guarded(found)) => self.announce(stage, &found),
+            (At::GuardingAgain | At::Activating, Answer::Barred(fault)) => {
+                let waits = if at == At::Activating { WAITS_A_RESTART } else { 1 };
+                match self.waits_on(waits) {
+                    true => self.go(
+                        Phase::Firmware { stage, at: At::WaitingOut },
+                        Action::Pause { ms: WAIT_MS },
+                    ),
+                    false => self.fail(stage, &fault),
+                }
+            }
             (At::Activating, Answer::Activated(performed)) => {
                 if let Some(held) = &mut self.held {
                     held.performed = performed;
@@ -215,6 +256,12 @@ impl Run {
                 self.order(stage, At::Placing, Order::Place(Which::New))
             }
             (At::Intending, Err(fault)) if !self.wrote => self.refuse("log", &fault.to_string()),
+            (At::AnnouncingFlash, Ok(())) => {
+                if let Some(held) = &mut self.held {
+                    held.flashing = true;
+                }
+                self.order(stage, At::Flashing, Order::Flash(Which::New))
+            }
             (At::Announcing, Ok(())) => {
                 self.order(stage, At::Activating, Order::Activate(Which::New))
             }
@@ -231,7 +278,7 @@ impl Run {
     fn firmware_failed(&mut self, stage: usize, at: At, fault: &Fault) -> Action {
         let rule = match (at, fault.kind) {
             (At::Guarding | At::Keeping, Kind::Denied) => "guard",
-            (At::Guarding, _) => "stale-plan",
+            (At::Guarding, Kind::Drift | Kind::Gone) => "stale-plan",
             _ => "machine",
         };
         match self.wrote {
@@ -241,15 +288,49 @@ impl Run {
         }
     }
 
+    /// Whether it is better to wait for the guard than to turn back: what is flashed could not be taken back,
+    /// and whatever restarts the device would run it unverified.
+    fn waits_on(&mut self, waits: u32) -> bool {
+        let Some(held) = &mut self.held else { return false };
+        held.waits += waits;
+        held.action.way_back.is_none() && held.waits <= WAITS_MAX
+    }
+
+    /// The guard has been waited for.
+    pub(super) fn waited(&mut self, stage: usize) -> Action {
+        self.order(stage, At::GuardingAgain, Order::Guard(Before::Activation))
+    }
+
+    fn announce_flash(&mut self, stage: usize) -> Action {
+        let Some(held) = &self.held else { return self.lost_track(stage) };
+        let step = FirmwareStep::Flashing { to: held.action.to.clone() };
+        self.say(stage, At::AnnouncingFlash, step, Durable::Yes)
+    }
+
     fn intend_firmware(&mut self, stage: usize, kept: String) -> Action {
         let Some(action) = self.planned_firmware(stage).cloned() else {
             let fault = Fault::new(Kind::Malformed, "flash", "the plan has no firmware here");
             return self.firmware_failed(stage, At::Keeping, &fault);
         };
-        let step = FirmwareStep::Intent { action: Box::new(action.clone()), kept: kept.clone() };
-        let (losing, returned, performed) = (false, false, Vec::new());
-        let running = None;
-        self.held = Some(Held { stage, action, kept, losing, returned, performed, running });
+        let found = std::mem::take(&mut self.found);
+        let tells_stored = found.stored.is_some();
+        let step = FirmwareStep::Intent {
+            action: Box::new(action.clone()),
+            kept: kept.clone(),
+            found: Some(found),
+        };
+        self.held = Some(Held {
+            stage,
+            action,
+            kept,
+            flashing: false,
+            tells_stored,
+            losing: false,
+            returned: false,
+            performed: Vec::new(),
+            running: None,
+            waits: 0,
+        });
         self.say(stage, At::Intending, step, Durable::Yes)
     }
 
@@ -257,9 +338,12 @@ impl Run {
     /// not restarted.
     fn stored(&mut self, stage: usize, seen: &Seen) -> Action {
         let Some(held) = &self.held else { return self.lost_track(stage) };
-        if let Some(stored) = &seen.stored
-            && !held.action.is_version(stored, &held.action.to)
-        {
+        let stored = match &seen.stored {
+            Some(stored) if held.action.is_version(stored, &held.action.to) => None,
+            Some(stored) => Some(stored.as_str()),
+            None => held.tells_stored.then_some("nothing that it tells, as it did before"),
+        };
+        if let Some(stored) = stored {
             let act = format!("flash {} to {}", held.action.device.handle, held.action.to);
             let cause = format!("the device took the image without an error, and stores {stored}");
             return self.fail(stage, &Fault::new(Kind::Drift, act, cause));
@@ -271,8 +355,13 @@ impl Run {
         self.order(stage, At::Draining, Order::Drain)
     }
 
-    fn announce(&mut self, stage: usize) -> Action {
+    fn announce(&mut self, stage: usize, found: &Found) -> Action {
         let Some(held) = &mut self.held else { return self.lost_track(stage) };
+        if held.tells_stored && found.stored.is_none() {
+            let act = format!("restart {} into {}", held.action.device.handle, held.action.to);
+            let cause = "it tells no more what it stores";
+            return self.fail(stage, &Fault::new(Kind::Drift, act, cause));
+        }
         held.losing = true;
         let step = FirmwareStep::Activating { to: held.action.to.clone(), kept: held.kept.clone() };
         let mut facts = std::mem::take(&mut self.writes);
@@ -313,8 +402,10 @@ impl Run {
             running: held.running.clone().unwrap_or_default(),
             performed: held.performed.clone(),
             outage: restored.outage,
+            unmeasured: restored.unmeasured,
             mended_ms: restored.mended_ms,
             lost: restored.lost,
+            ports: restored.ports,
         };
         self.writes.push(Fact::Firmware { stage, step });
         self.order(stage, At::Clearing, Order::Clear)

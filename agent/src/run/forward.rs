@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use playbooks::{Name, Value};
 
 use super::{
-    Action, Baseline, Durable, End, Event, Next, Phase, Point, Run, Turn, intents::intents,
+    Action, Baseline, Durable, End, Event, Next, Phase, Point, Run, Turn, firmware::At,
+    intents::intents,
 };
 use crate::{
     fault::{Fault, Kind, Result},
@@ -32,7 +33,7 @@ impl Run {
                 Ok(()) => self.begin_stage(0),
                 Err(fault) => self.refuse("log", &fault.to_string()),
             },
-            (Phase::Firmware { stage, at }, Event::Firmware(answer)) => {
+            (Phase::Firmware { stage, at }, Event::Firmware { answer, took_ms: _ }) => {
                 self.firmware_done(stage, at, answer)
             }
             (Phase::Firmware { stage, at }, Event::Recorded(result)) => {
@@ -44,6 +45,7 @@ impl Run {
                 Err(fault) if !self.wrote => self.refuse("log", &fault.to_string()),
                 Err(fault) => self.fail(stage, &fault),
             },
+            (Phase::Firmware { stage, at: At::WaitingOut }, Event::Paused) => self.waited(stage),
             (
                 Phase::Writing { stage, left, disturbed },
                 Event::Wrote { failed, results, nanoseconds },

@@ -3,26 +3,43 @@
 
 use std::time::Duration;
 
-use super::{restore, turns};
-use crate::plan::{Plan, Step};
+use super::{
+    firmware::{Before, Order, WAIT_MS, WAITS_A_RESTART, WAITS_MAX},
+    lease::{self, Way},
+    restore, returning, turns,
+};
+use crate::{
+    host::Nic,
+    plan::{
+        Plan, Step,
+        firmware::{FirmwareAction, Which},
+        order,
+    },
+    setting::Change,
+    settings::disruption,
+};
 
 /// Beyond settling and its window, what a point may take: the last packets' answers, figures from outside,
 /// counters, the evidence made durable, the verdict.
 const POINT: Duration = Duration::from_secs(5);
 /// Recovering what an earlier run left, planning, the first and the last entries of the log.
 const AROUND: Duration = Duration::from_secs(5);
+/// Between the tries of a write at a busy driver.
+const BUSY: Duration = Duration::from_millis(300);
 
 /// A run of this plan, from its first look to the last read-back of its revert.
 pub fn worst(plan: &Plan) -> Duration {
     let writing =
         plan.stages.iter().filter(|stage| !stage.steps.is_empty() || stage.firmware.is_some());
     let stages: Duration = writing.map(|stage| stage_worst(plan, &stage.steps)).sum();
-    AROUND + point(plan) + stages + firmware(plan) + back(&plan.revert)
+    let write = longest_write(plan);
+    let actions = actions(plan).map(|action| until_restart(action) + restart(action) + write);
+    AROUND + point(plan) + stages + actions.sum::<Duration>() + everything(plan)
 }
 
 /// Putting all of it back, as a run of its own.
 pub fn revert(plan: &Plan) -> Duration {
-    AROUND + firmware(plan) + back(&plan.revert)
+    AROUND + everything(plan)
 }
 
 /// What is left of it when the device is about to restart into what was flashed: the restart, this stage and
@@ -30,20 +47,111 @@ pub fn revert(plan: &Plan) -> Duration {
 pub fn from_restart(plan: &Plan) -> Duration {
     let rest = plan.stages.iter().skip_while(|stage| stage.firmware.is_none());
     let stages: Duration = rest.map(|stage| stage_worst(plan, &stage.steps)).sum();
-    let actions = plan.stages.iter().filter_map(|stage| stage.firmware.as_ref());
-    let done: u64 = actions.map(|action| action.leases.drain_ms + action.leases.flash_ms).sum();
-    let firmware = firmware(plan).saturating_sub(Duration::from_millis(done));
-    AROUND + stages + firmware + back(&plan.revert)
+    let write = longest_write(plan);
+    let restarts: Duration = actions(plan).map(|action| restart(action) + write).sum();
+    AROUND + stages + restarts + everything(plan)
 }
 
-/// A flash and a restart each way, after the time to leave.
-fn firmware(plan: &Plan) -> Duration {
-    let actions = plan.stages.iter().filter_map(|stage| stage.firmware.as_ref());
-    let ms = actions.map(|action| {
-        let leases = &action.leases;
-        leases.drain_ms + 2 * (leases.flash_ms + leases.activate_ms + leases.back_ms)
+fn actions(plan: &Plan) -> impl Iterator<Item = &FirmwareAction> {
+    plan.stages.iter().filter_map(|stage| stage.firmware.as_ref())
+}
+
+/// From the stage's first look at the device until it is about to restart.
+fn until_restart(action: &FirmwareAction) -> Duration {
+    let orders = [
+        Order::Guard(Before::Flash),
+        Order::Keep,
+        Order::Place(Which::New),
+        Order::Flash(Which::New),
+        Order::Look,
+        Order::Drain,
+    ];
+    forth(action, &orders) + waits(action)
+}
+
+/// From the guard before it until every port is as it was.
+fn restart(action: &FirmwareAction) -> Duration {
+    let orders = [
+        Order::Guard(Before::Activation),
+        Order::Activate(Which::New),
+        Order::Await,
+        Order::Look,
+        Order::Restore(String::new()),
+        Order::Clear,
+    ];
+    forth(action, &orders)
+}
+
+fn forth(action: &FirmwareAction, orders: &[Order]) -> Duration {
+    orders.iter().map(|order| lease::of(action, order, Way::Forth)).sum()
+}
+
+/// Without a way back a guard is waited for, also one that bars a restart while the device is busy.
+fn waits(action: &FirmwareAction) -> Duration {
+    let guard = forth(action, &[Order::Guard(Before::Activation)]);
+    let restart = forth(action, &[Order::Activate(Which::New)]);
+    match action.way_back {
+        Some(_) => Duration::ZERO,
+        None => {
+            (Duration::from_millis(WAIT_MS) + guard) * WAITS_MAX
+                + restart * WAITS_MAX.div_ceil(WAITS_A_RESTART)
+        }
+    }
+}
+
+/// The whole way back: firmware first, then settings.
+fn everything(plan: &Plan) -> Duration {
+    let write = longest_write(plan);
+    let firmware: Duration = actions(plan).map(|action| firmware_back(action, write)).sum();
+    let nic = nic_of(plan);
+    // Whatever was written or disturbed, at whatever value it is found.
+    let changes = plan.snapshot.iter().map(|kept| Change {
+        name: kept.name.clone(),
+        from: kept.original.clone(),
+        to: kept.original.clone(),
     });
-    Duration::from_millis(ms.sum())
+    let any = order::steps(&nic, changes.collect());
+    firmware + back(&plan.revert).max(back(&any))
+}
+
+/// As often as each order may be given, and the pauses between them.
+fn firmware_back(action: &FirmwareAction, write: Duration) -> Duration {
+    let of = |order: &Order| lease::of(action, order, Way::Back);
+    let pause = Duration::from_millis(returning::PAUSE_MS_MAX);
+    let small = [Order::Look, Order::Keep, Order::Place(Which::Old)];
+    // An order that is counted as a try, or the pause after it.
+    let try_ = small.iter().map(of).max().unwrap_or_default().max(pause);
+    // The last of them begins just before it is too late for another.
+    let again = Duration::from_millis(returning::AGAIN_MS_MAX);
+    // Waits, restorations and clearings are counted apart, and so are the pauses after them.
+    let apart = returning::AWAITS_MAX + returning::RESTORES_MAX + returning::CLEARS_MAX;
+    try_ * (returning::TRIES_MAX + 1)
+        + again
+        + of(&Order::Flash(Which::Old))
+        + again
+        + of(&Order::Activate(Which::Old))
+        + of(&Order::Await) * returning::AWAITS_MAX
+        + (of(&Order::Restore(String::new())) + write) * returning::RESTORES_MAX
+        + of(&Order::Clear) * returning::CLEARS_MAX
+        + pause * apart
+}
+
+/// The longest that the driver of the device's ports may hold the kernel for one setting.
+fn longest_write(plan: &Plan) -> Duration {
+    Duration::from_millis(order::lease_ms(disruption::worst(&plan.driver)))
+}
+
+/// The NIC as far as its settings' disruption goes by it.
+fn nic_of(plan: &Plan) -> Nic {
+    Nic {
+        id: plan.nic.clone(),
+        name: plan.nic_name.clone(),
+        ifindex: 0,
+        driver: plan.driver.clone(),
+        kernel_base: None,
+        pci: None,
+        numa: None,
+    }
 }
 
 /// Written, measured, judged, and put back where it did not help.
@@ -80,7 +188,7 @@ fn back(steps: &[Step]) -> Duration {
 }
 
 fn leases(steps: &[Step]) -> Duration {
-    steps.iter().map(|step| Duration::from_millis(step.lease_ms)).sum()
+    steps.iter().map(|step| Duration::from_millis(step.lease_ms) + BUSY).sum()
 }
 
 #[cfg(test)]
@@ -115,10 +223,11 @@ mod tests {
             .iter()
             .map(|stage| leases(&stage.steps) * (1 + restore::PASSES_MAX) + restore::pauses())
             .sum();
-        let revert = leases(&plan.revert) * restore::PASSES_MAX + restore::pauses();
+        let revert = everything(&plan);
         assert_eq!(worst(&plan), AROUND + window * 3 + stages + revert);
         assert_eq!(super::revert(&plan), AROUND + revert);
-        assert!(leases(&plan.revert) > Duration::ZERO);
+        let planned = leases(&plan.revert) * restore::PASSES_MAX + restore::pauses();
+        assert!(planned > Duration::ZERO && revert >= planned);
     }
 
     #[test]

@@ -35,8 +35,23 @@ fn pause(pass: u32) -> Duration {
     Duration::from_millis(PAUSE_MS << pass.min(5))
 }
 
+impl Restoring {
+    /// A way back that has not begun.
+    pub(super) fn to(goal: Goal, why: String, targets: Vec<(Name, Value)>) -> Restoring {
+        Restoring {
+            goal,
+            why,
+            targets,
+            pass: 0,
+            step: RestoreStep::Announcing,
+            results: Vec::new(),
+            firmware: Box::default(),
+        }
+    }
+}
+
 impl Run {
-    pub(super) fn restore(&mut self, way: Restoring, event: Event) -> Action {
+    pub(super) fn restore(&mut self, mut way: Restoring, event: Event) -> Action {
         match (way.step.clone(), event) {
             (RestoreStep::Closing(end), _) => {
                 self.phase = Phase::Done;
@@ -44,7 +59,10 @@ impl Run {
             }
             // Whether or not that could be said to the disk: the machine comes first.
             (RestoreStep::Announcing, _) => self.returning_begins(way),
-            (RestoreStep::Firmware(at), Event::Firmware(answer)) => self.came_back(way, at, answer),
+            (RestoreStep::Firmware(at), Event::Firmware { answer, took_ms }) => {
+                way.firmware.took(at, took_ms);
+                self.came_back(way, at, answer)
+            }
             (RestoreStep::Firmware(at), _) => self.back_again(way, at),
             (RestoreStep::Pausing, _) => self.read_targets(way),
             (RestoreStep::Reading, Event::Values(values)) => self.compare(way, values),
@@ -153,7 +171,7 @@ impl Run {
         for (name, value) in &way.targets {
             self.expected.insert(name.clone(), value.clone());
         }
-        if way.firmware.stuck.is_some() {
+        if !way.firmware.left.is_empty() {
             return self.stuck(way);
         }
         match way.goal {
@@ -176,11 +194,18 @@ impl Run {
     fn stuck(&mut self, way: Restoring) -> Action {
         if let Goal::Stage(stage) = way.goal {
             let why = format!("stage {} could not be put back alone; {}", stage + 1, way.why);
-            return self.revert(&why);
+            let action = self.revert(&why);
+            // What has been given up is not given up a second time, but told.
+            if let Phase::Restoring(everything) = &mut self.phase
+                && !way.firmware.left.is_empty()
+            {
+                everything.firmware = way.firmware;
+            }
+            return action;
         }
         let firmware_lines = self.firmware_by_hand(&way);
         let left: Vec<ReadBack> = way.results.into_iter().filter(|b| !b.holds()).collect();
-        let firmware = way.firmware.stuck.clone();
+        let firmware = way.firmware.left.words();
         let words: Vec<String> = firmware.into_iter().chain(left.iter().map(describe)).collect();
         let why = format!("{}; could not be put back: {}", way.why, words.join("; "));
         let mut by_hand = firmware_lines;
@@ -207,15 +232,7 @@ impl Run {
         let touched = self.originals.keys().filter(|name| self.entry.contains_key(*name));
         let targets: Vec<(Name, Value)> =
             touched.map(|name| (name.clone(), self.entry[name].clone())).collect();
-        self.phase = Phase::Restoring(Restoring {
-            goal: Goal::Stage(stage),
-            why: why.clone(),
-            targets,
-            pass: 0,
-            step: RestoreStep::Announcing,
-            results: Vec::new(),
-            firmware: Box::default(),
-        });
+        self.phase = Phase::Restoring(Restoring::to(Goal::Stage(stage), why.clone(), targets));
         Action::Record { facts: vec![Fact::PutBack { stage, why }], durable: Durable::BestEffort }
     }
 }

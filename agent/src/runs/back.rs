@@ -65,7 +65,7 @@ impl Back {
 }
 
 /// A way back whose plan cannot be read is taken to be this long, and to reset the NIC.
-const UNREADABLE: Duration = Duration::from_secs(3600);
+const UNREADABLE: Duration = Duration::from_secs(2 * 3600);
 
 /// Puts back what a committed run changed.
 ///

@@ -415,8 +415,8 @@ fn drive(
         standby: meters.standby.map(|meter| RefCell::new(meter as &mut dyn Meter)),
     };
     let gate = &gate;
-    let (flows, pinger) = (0, None);
-    let bench = Bench { meter, control, gate, verify, flows, case, pinger, baseline, sides };
+    let flows = 0;
+    let bench = Bench { meter, control, gate, verify, flows, case, baseline, sides };
     let mut engine = desk.engine(&begun, desk.stop, Some(bench))?;
     let mut run = Run::new(plan, facts.nic, Allowance { force: request.force });
     let end = engine.drive(&mut run, Event::Begin);

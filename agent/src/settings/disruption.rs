@@ -23,6 +23,12 @@ pub(super) fn of(nic: &Nic, name: &Name) -> Disruption {
     }
 }
 
+/// The worst that traffic feels of any setting of this driver's NICs.
+pub fn worst(driver: &str) -> Disruption {
+    let known = TRUTHS.iter().filter(|truth| truth.driver == driver);
+    known.map(|truth| truth.felt).fold(LinkFlap, Disruption::max)
+}
+
 /// Settings and families that writing `name` on this NIC may change behind the operator's back.
 pub(super) fn disturbed(nic: &Nic, name: &Name) -> Vec<&'static str> {
     let mut all = name.setting().disturbs.to_vec();

@@ -142,6 +142,7 @@ pub(super) fn rotate(common: &Common, args: &RotateArgs) -> Done {
         law: &law,
         stop: &stop,
         tell: &tell,
+        reach: &crate::measure::Nowhere,
     };
     place::opened(&desk, &disk)?;
     let why: String = args.why.chars().filter(|c| !c.is_control()).take(512).collect();

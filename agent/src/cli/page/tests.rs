@@ -200,13 +200,16 @@ fn a_stage_of_firmware_alone_has_its_window_and_its_outage() {
     let store = SimStore::new(1);
     let mut facts = up_to_verdict(&store);
     let (action, kept) = (Box::new(a_firmware_action()), "ports.json".to_owned());
-    facts[1] = (7, Fact::Firmware { stage: 0, step: FirmwareStep::Intent { action, kept } });
+    facts[1] =
+        (7, Fact::Firmware { stage: 0, step: FirmwareStep::Intent { action, kept, found: None } });
     let step = FirmwareStep::Activated {
         running: "14.31.1014".to_owned(),
         performed: Vec::new(),
         outage: Some(Outage { ms: 1_035, over: true, how: "pings".to_owned() }),
+        unmeasured: None,
         mended_ms: Some(1_882),
         lost: Vec::new(),
+        ports: Vec::new(),
     };
     facts[2] = (8, Fact::Firmware { stage: 0, step });
     let run = record(&a_plan(), facts);

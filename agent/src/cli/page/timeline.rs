@@ -203,7 +203,7 @@ impl Line<'_> {
                 let words = format!("firmware {} -> {} flashed", action.from, action.to);
                 self.open = Some((Act::Write, row, now, words));
             }
-            FirmwareStep::Flashed { .. } => {}
+            FirmwareStep::Flashing { .. } | FirmwareStep::Flashed { .. } => {}
             FirmwareStep::Activating { to, .. } => {
                 self.close(now, None);
                 self.open = Some((Act::Write, row, now, format!("restarted into {to}")));
@@ -217,6 +217,10 @@ impl Line<'_> {
             FirmwareStep::Returned { running, .. } => {
                 self.close(now, None);
                 self.mark(now, &format!("firmware {running} again, running and stored"));
+            }
+            FirmwareStep::Left { what, .. } => {
+                self.close(now, None);
+                self.mark(now, &what.words().join("; "));
             }
         }
     }

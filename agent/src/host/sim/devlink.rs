@@ -6,6 +6,7 @@ use super::{
     Refusal, State,
     machine::{Pci, SimNic},
     param,
+    quirk::Quirk,
 };
 use crate::host::{
     Mode,
@@ -83,6 +84,8 @@ fn info(nic: &SimNic, pci: &Pci) -> Vec<u8> {
     if let Some(serial) = &pci.serial {
         out.text(INFO_SERIAL_NUMBER, serial);
     }
+    let untold = nic.quirks.contains(&Quirk::StoresUntold);
+    let silent = nic.quirks.contains(&Quirk::SilentWhilePending) && !pci.stored.is_empty();
     for (name, value) in &pci.versions {
         let mut version = Writer::new();
         version.text(INFO_VERSION_NAME, name).text(INFO_VERSION_VALUE, value);
@@ -93,7 +96,12 @@ fn info(nic: &SimNic, pci: &Pci) -> Vec<u8> {
             let mut stored = Writer::new();
             let kept = pci.stored.get(name).unwrap_or(value);
             stored.text(INFO_VERSION_NAME, name).text(INFO_VERSION_VALUE, kept);
-            out.nest(INFO_VERSION_RUNNING, &version).nest(INFO_VERSION_STORED, &stored);
+            if !silent {
+                out.nest(INFO_VERSION_RUNNING, &version);
+            }
+            if !untold {
+                out.nest(INFO_VERSION_STORED, &stored);
+            }
         }
     }
     out.into_bytes()

@@ -46,6 +46,9 @@ pub(super) fn place(sim: &Sim, sha256: &str, bytes: &[u8]) -> Faulty<String> {
             if !shadowing(state, &name).is_empty() {
                 return Err(Refusal::because(libc::EACCES, "the kernel would find another file"));
             }
+            if state.machine.nics.iter().any(|nic| nic.quirks.contains(&Quirk::PlaceFails)) {
+                return Err(Refusal::errno(libc::ENOSPC));
+            }
             let text = String::from_utf8_lossy(bytes).into_owned();
             state.machine.placed.insert(name.clone(), text);
             Ok(format!("/lib/firmware/{name}"))
@@ -83,6 +86,17 @@ pub(super) fn unplace(sim: &Sim) -> Faulty<()> {
     sim.call(
         || "remove images".to_owned(),
         |state| {
+            let quirks = state.machine.nics.iter().flat_map(|nic| &nic.quirks);
+            let tries = quirks.filter_map(|quirk| match quirk {
+                Quirk::Unremovable { tries } => Some(*tries),
+                _ => None,
+            });
+            let tries = tries.max().unwrap_or(0);
+            let seen = state.refused.entry((0, "unplace".to_owned())).or_insert(0);
+            if *seen < tries {
+                *seen += 1;
+                return Err(Refusal::errno(libc::EROFS));
+            }
             state.machine.placed.clear();
             Ok(())
         },

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     fault::{Fault, Kind, Result},
-    host::Host,
+    host::{Host, Nic},
     log::firmware::Outage,
-    measure::{Each, Meter, Pinger, Sample, Window, WindowSpec, window::Quantiles},
+    measure::{Each, Meter, Pinger, Reach, Sample, Window, WindowSpec, window::Quantiles},
 };
 
 /// How often a window looks whether it is to stop, and how the machine has changed.
@@ -49,10 +49,32 @@ impl Pinger for SimPinger {
     }
 }
 
+/// Pings in the simulation's own time.
+pub struct SimReach {
+    pub sim: Arc<Sim>,
+}
+
+impl Reach for SimReach {
+    fn peer(&self, nic: &str, peer: &str) -> Result<Box<dyn Pinger>, String> {
+        match self.sim.with(|state| state.machine.nic(nic).is_some_and(|nic| state.carrier(nic))) {
+            true => Ok(begin(&self.sim)),
+            false => Err(format!("{nic} does not reach {peer}")),
+        }
+    }
+
+    fn neighbour(&self, nic: &Nic) -> Result<Box<dyn Pinger>, String> {
+        self.peer(&nic.name, "a neighbour")
+    }
+}
+
+fn begin(sim: &Arc<Sim>) -> Box<dyn Pinger> {
+    let began_ns = sim.with(|state| state.mono_ns);
+    Box::new(SimPinger { sim: Arc::clone(sim), began_ns })
+}
+
 impl Meter for SimMeter {
     fn pinger(&mut self) -> Option<Box<dyn Pinger>> {
-        let began_ns = self.sim.with(|state| state.mono_ns);
-        Some(Box::new(SimPinger { sim: Arc::clone(&self.sim), began_ns }))
+        Some(begin(&self.sim))
     }
 
     fn settle(&mut self, limit: Duration, stop: &dyn Fn() -> bool) -> Result<Duration> {

@@ -53,6 +53,14 @@ pub enum Quirk {
     ActivatesOld,
     /// The first `fw_activate` ends with the ports gone; the next brings them back.
     ActivationDead,
+    /// The driver does not tell what the device stores.
+    StoresUntold,
+    /// A device that stores another version than it runs tells no running one.
+    SilentWhilePending,
+    /// An image cannot be placed where the kernel looks for it: the disk is full.
+    PlaceFails,
+    /// What was placed there cannot be removed, so many times.
+    Unremovable { tries: u32 },
     /// The kernel manages the interrupts' affinity itself and refuses writes with EIO.
     ManagedIrqs,
 }

@@ -5,8 +5,8 @@
 
 PROOF is what `nicmend audit prove N -o FILE` writes (c2sp.org/tlog-proof). KEY is the log's verifier key,
 `name+id+base64`, as `nicmend audit verify` prints it, or a file with one a line, as STATE/keys/log.pub;
-take it from a place that the log's host cannot write to. Of several keys in a file the one that signed
-the checkpoint counts. Each WITNESS-KEY must have cosigned the checkpoint, too. Exit 0 and the entry on standard
+take it from a place that the log's host cannot write to. Of several keys in a file only the last counts:
+the others were replaced, perhaps because they leaked. To trust one of them, give it itself. Each WITNESS-KEY must have cosigned the checkpoint, too. Exit 0 and the entry on standard
 output: it is in the log that KEY signed. Exit 1: it is not proved.
 
 It needs Python 3.8 and nothing else, and shares no code with nicmend. Ed25519 is written out from RFC
@@ -111,22 +111,15 @@ def read_key(text):
     return name, digest, data[0], data[1:]
 
 
-def read_keys(text):
-    """A key, or the keys of a file, which is a host's log over the years that its keys changed."""
+def the_key(text):
+    """A key, or the last of a file, which has a log's keys over the years that they changed."""
     if not os.path.isfile(text):
-        return [read_key(text)]
+        return read_key(text)
     with open(text, encoding="utf-8") as file:
         lines = file.read(1 << 16).split("\n")
-    keys = [read_key(line) for line in lines if line.strip()]
-    need(keys, f"there is no key in {text}")
-    return keys
-
-
-def the_signer(keys, proof):
-    """Of a file's keys the newest that signed; without one, the newest, which is then refused by name."""
-    _, signatures = read_note(proof.partition("\n\n")[2])
-    signed = [key for key in keys if any(who == key[0] and data[:4] == key[1] for who, data in signatures)]
-    return (signed or keys)[-1]
+    lines = [line for line in lines if line.strip()]
+    need(lines, f"there is no key in {text}")
+    return read_key(lines[-1])
 
 
 def read_note(note):
@@ -211,7 +204,7 @@ def main(arguments):
     try:
         with open(arguments[0], encoding="utf-8") as file:
             proof = file.read(1 << 20)
-        keys = [the_signer(read_keys(text), proof) for text in arguments[1:]]
+        keys = [the_key(text) for text in arguments[1:]]
         origin, index, size, entry = check(proof, keys[0], keys[1:])
     except (Refused, OSError, UnicodeError) as error:
         print(f"not proved: {error}", file=sys.stderr)

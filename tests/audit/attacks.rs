@@ -18,7 +18,7 @@ use agent::{
     store::{Store, desk::WitnessDesk, disk::keys::Keys},
 };
 
-use crate::logs::{Scratch, copy_tree, entry, files, forged, grow, log, own_key, stamp};
+use crate::logs::{Scratch, copy_tree, entry, files, forged, grow, log, opened, own_key, stamp};
 
 /// Who notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ const SEEN: u64 = 510;
 type Attack = (&'static str, By, Option<u64>, fn(&Scratch));
 
 /// Name, who notices, the first entry that `verify` must name where it can, and the deed.
-const ATTACKS: [Attack; 33] = [
+const ATTACKS: [Attack; 35] = [
     ("edit an entry", Verify, Some(77), |s| edit(s, 77)),
     ("edit an entry of the last bundle", Verify, Some(599), |s| edit(s, 599)),
     ("change one letter's case", Verify, Some(300), |s| replace(s, 300, "reason", "Reason")),
@@ -77,6 +77,11 @@ const ATTACKS: [Attack; 33] = [
     ("rewrite all, with the stolen key", Elsewhere, None, |s| resign(s, Deed::StolenKey)),
     ("roll the whole log back", Elsewhere, None, |s| resign(s, Deed::RollBack)),
     ("delete the log and its keys", Elsewhere, None, delete_all),
+    ("delete them, and begin another log", Elsewhere, None, |s| {
+        delete_all(s);
+        grow(s, SIZE, SESSION);
+    }),
+    ("forge entries, and bury what is wrong under junk", Verify, Some(SIZE + 1), buried),
 ];
 
 #[test]
@@ -118,6 +123,9 @@ fn every_attack_is_noticed_by_whom_the_table_says() {
         let keeps_now =
             files(&desk.0).iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();
         assert_eq!(refused.is_err(), keeps == keeps_now, "{name}");
+        if name.contains("bury") {
+            assert!(refused.is_err(), "{name}: the witness cosigned {refused:?}");
+        }
         if by == Elsewhere {
             assert!(elsewhere, "{name}: the stored checkpoint saw nothing");
             assert!(refused.is_err(), "{name}: the witness cosigned {refused:?}");
@@ -167,6 +175,43 @@ fn a_fork_is_caught_by_the_witness_and_by_a_stored_checkpoint() {
     assert!(refused.to_string().contains("signs other entries"), "{refused}");
     let checkpoints = vec![("kept".to_owned(), one.checkpoint())];
     assert!(!two.verify_with(Trust { checkpoints, ..Trust::default() }).is_whole());
+}
+
+/// What nobody had signed is signed by the next writer, since a killed one may have left it; an entry
+/// says which it was.
+#[test]
+fn what_nobody_signed_is_named_by_the_next_writer() {
+    let scratch = log(20, 10);
+    rewrite(&scratch, 0, |all| all.extend([entry(20), entry(21)]));
+    let forged = scratch.verify();
+    assert_eq!((forged.is_whole(), forged.unsigned()), (true, 2));
+    let disk = scratch.writer();
+    opened(&disk);
+    disk.sync().unwrap();
+    drop(disk);
+    let report = scratch.verify();
+    assert!(report.is_whole() && report.unsigned() == 0, "{:?}", report.findings);
+    let entries = scratch.entries();
+    let last = Entry::decode(&entries[22], 22).unwrap();
+    let leaves: Vec<_> = entries[20..22].iter().map(|entry| merkle::leaf(entry)).collect();
+    let root = agent::log::base64::encode(&merkle::root(&leaves));
+    assert_eq!(last.fact, Fact::Adopted { from: 20, to: 21, root });
+    let disk = scratch.writer();
+    opened(&disk);
+    assert_eq!(disk.length().unwrap(), 23, "it is said once");
+}
+
+/// A log that was deleted and begun anew has another name.
+#[test]
+fn a_witness_takes_no_second_log_without_its_key() {
+    let (one, two) = (log(20, 10), log(30, 10));
+    let desk = Scratch::new();
+    let desk = WitnessDesk::open(&desk.0, "w").unwrap();
+    witness::look(&desk, &one.shelf(), None, 1).unwrap();
+    let refused = witness::look(&desk, &two.shelf(), None, 2).unwrap_err();
+    assert!(refused.to_string().contains("knows other logs"), "{refused}");
+    witness::look(&desk, &two.shelf(), Some(&two.key()), 3).unwrap();
+    witness::look(&desk, &two.shelf(), None, 4).unwrap();
 }
 
 /// A key that was written down elsewhere is not replaced.
@@ -354,6 +399,24 @@ fn forged_rotation(scratch: &Scratch) {
     let signed = next.signed(&usurper);
     fs::write(scratch.log("checkpoint"), &signed).unwrap();
     append(scratch, "checkpoints", format!("{signed}\n").as_bytes());
+}
+
+/// An entry more and its hash, a checkpoint of a stranger's under the log's name, and more bad entries
+/// behind it than `verify` tells of.
+fn buried(scratch: &Scratch) {
+    let sealed = scratch.checkpoint();
+    let mut all = scratch.entries();
+    all.push(entry(SIZE));
+    let leaves: Vec<_> = all.iter().map(|entry| merkle::leaf(entry)).collect();
+    rewrite(scratch, 2, |bundle| {
+        bundle.push(all[SIZE as usize].clone());
+        bundle.extend(std::iter::repeat_n(b"{}".to_vec(), 60));
+    });
+    append(scratch, "tile/0/002", &leaves[SIZE as usize]);
+    let next =
+        Checkpoint { size: SIZE + 1, root: merkle::root(&leaves), ..sealed.checkpoint.clone() };
+    let signed = next.signed(&own_key(&sealed.checkpoint.origin));
+    fs::write(scratch.log("checkpoint"), signed).unwrap();
 }
 
 fn delete_all(scratch: &Scratch) {

@@ -10,13 +10,13 @@ use agent::{
     audit::verify::{Report, Trust, verify},
     host::{Clock, Now},
     log::{
-        Entry, Fact, Stamp, Who,
+        Entry, Fact, Stamp, Who, base64,
         checkpoint::Sealed,
         note::{Signer, Use, Verifier},
     },
     store::{
         Store,
-        disk::{Access, Disk, keys::Keys},
+        disk::{Access, Adopted, Disk, keys::Keys},
         shelf::Shelf,
     },
 };
@@ -138,6 +138,9 @@ pub(crate) fn opened(disk: &Disk) {
     let (bytes, files) = (disk.torn().map_or(0, |torn| torn.bytes), disk.mended());
     if bytes > 0 || !files.is_empty() {
         say(disk, Fact::Mended { bytes, files });
+    }
+    if let Some(Adopted { from, to, root }) = disk.adopted() {
+        say(disk, Fact::Adopted { from, to, root: base64::encode(&root) });
     }
     if let Some(created) = disk.created() {
         say(disk, Fact::KeyCreated(created));

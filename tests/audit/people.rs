@@ -164,6 +164,70 @@ fn rotates(desk: &Desk, key: &str) {
     // The old key vouches for nothing after the hand-over.
     desk.says(0, &["thaw"]);
     assert_eq!(desk.json(0, &["audit", "verify"])["whole"], true);
+    leaked(desk, key);
+}
+
+/// Whoever has the old key, which was replaced, proves nothing to who trusts the log's keys.
+fn leaked(desk: &Desk, old: &str) {
+    if !tests::programs_or_skip(TEST, &["python3"]) {
+        return;
+    }
+    let proof = desk.state.0.with_extension("old.tlog-proof");
+    let path = proof.to_str().unwrap();
+    desk.says(0, &["audit", "prove", "1", "-o", path]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verify.py");
+    let file = desk.state.0.join("keys/log.pub");
+    let checks = |key: &str| {
+        Command::new("python3").args([script, path, key]).output().unwrap().status.code()
+    };
+    assert_eq!(checks(file.to_str().unwrap()), Some(0), "the newest of the file signed");
+    assert_eq!(checks(old), Some(1), "the old one did not");
+    let keys = fs::read_to_string(&file).unwrap();
+    let reversed: Vec<&str> = keys.lines().rev().collect();
+    let kept = desk.state.0.with_extension("pub");
+    fs::write(&kept, reversed.join("\n") + "\n").unwrap();
+    assert_eq!(checks(kept.to_str().unwrap()), Some(1), "an older one of a file does not count");
+    fs::remove_file(proof).unwrap();
+    fs::remove_file(kept).unwrap();
+}
+
+/// Entries that nobody signed are told whoever holds the lock.
+#[test]
+fn a_lock_that_is_held_vouches_for_nothing() {
+    let Some(desk) = Desk::new() else { return };
+    desk.says(0, &["freeze"]);
+    assert_eq!(desk.json(0, &["audit", "verify"])["unsigned"], 0);
+    let mut all = desk.state.entries();
+    let next = all.len() as u64;
+    all.push(crate::logs::entry(next));
+    let bundle = desk.state.0.join("log/tile/entries/000");
+    fs::write(bundle, agent::store::bundle::encode(&all)).unwrap();
+    let lock = fs::File::open(desk.state.0.join("lock")).unwrap();
+    let held = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let report = desk.json(1, &["audit", "verify"]);
+    assert_eq!((&report["whole"], &report["unsigned"]), (&false.into(), &1.into()));
+    assert_eq!(report["first-bad"]["entry"], next);
+    drop(held);
+    desk.json(1, &["audit", "verify"]);
+    // The next writer signs it and says so.
+    desk.says(0, &["thaw"]);
+    let show = desk.says(0, &["audit", "show"]);
+    assert!(show.contains(&format!("entries {next} to {next} were signed by nobody")), "{show}");
+}
+
+/// A name of policy's may be one of the system's, too; under sudo the user id is another.
+#[test]
+fn a_person_is_found_by_either_name() {
+    let Some(desk) = Desk::new() else { return };
+    desk.says(0, &["freeze"]);
+    let root = desk.says(0, &["audit", "show", "--person", "root"]);
+    let by_id = desk.says(0, &["audit", "show", "--person", "0"]);
+    assert!(root == by_id || !nix::unistd::geteuid().is_root(), "{root}{by_id}");
+    let entry = agent::log::Entry::decode(&desk.state.entries()[1], 1).unwrap();
+    let who = entry.who.unwrap();
+    if let Some(name) = who.principal {
+        assert!(desk.says(0, &["audit", "show", "--person", &name]).contains("frozen"));
+    }
 }
 
 /// What is secret is nowhere but in its file: not in the log, not in any output, not in a core dump.

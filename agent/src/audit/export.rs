@@ -72,11 +72,13 @@ fn csv(read: &Read) -> String {
     columns.map(|column| quoted(&column)).join(",")
 }
 
-/// A leading `=`, `+`, `-` or `@` would be a formula to a spreadsheet.
+/// A leading `=`, `+`, `-` or `@` would be a formula to a spreadsheet, and a control character an order to
+/// a terminal; the entry's own bytes, in the last column, have them escaped.
 fn quoted(column: &str) -> String {
-    let formula = column.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let column = if formula { format!("'{column}") } else { column.to_owned() };
-    match column.contains(['"', ',', '\n', '\r']) {
+    let column: String = column.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let formula = column.starts_with(['=', '+', '-', '@']);
+    let column = if formula { format!("'{column}") } else { column };
+    match column.contains(['"', ',']) {
         true => format!("\"{}\"", column.replace('"', "\"\"")),
         false => column,
     }
@@ -90,15 +92,29 @@ struct Class {
     name: &'static str,
 }
 
+impl Class {
+    /// The schema's caption; only activity 99, Other, has the source's own.
+    fn activity_name<'a>(&self, own: &'a str) -> &'a str {
+        match (self.class, self.activity) {
+            (6002, 3) => "Start",
+            (6002, 4) => "Stop",
+            (5019, 1) => "Log",
+            (_, _) => own,
+        }
+    }
+}
+
 /// Application Lifecycle (6002), API Activity (6003), Device Config State Change (5019).
 fn class(fact: &Fact) -> Class {
     let of = |category, class, activity, name| Class { category, class, activity, name };
     match fact {
         Fact::AgentStarted { .. } => of(6, 6002, 3, "Application Lifecycle"),
         Fact::AgentStopped { .. } => of(6, 6002, 4, "Application Lifecycle"),
-        Fact::Mended { .. } | Fact::KeyCreated(_) | Fact::KeyRotated(_) | Fact::Versions(_) => {
-            of(6, 6002, 99, "Application Lifecycle")
-        }
+        Fact::Mended { .. }
+        | Fact::Adopted { .. }
+        | Fact::KeyCreated(_)
+        | Fact::KeyRotated(_)
+        | Fact::Versions(_) => of(6, 6002, 99, "Application Lifecycle"),
         Fact::Requested(_)
         | Fact::Decision(_)
         | Fact::ApprovalsUsed { .. }
@@ -140,8 +156,13 @@ fn class(fact: &Fact) -> Class {
 fn weight(fact: &Fact) -> (u32, u32) {
     let denied = matches!(fact, Fact::Decision(decision) if !decision.allowed);
     let failed = matches!(fact, Fact::Refused { .. } | Fact::WriteFailed { .. });
-    let odd =
-        matches!(fact, Fact::ForeignChange { .. } | Fact::DriftSeen { .. } | Fact::Mended { .. });
+    let odd = matches!(
+        fact,
+        Fact::ForeignChange { .. }
+            | Fact::DriftSeen { .. }
+            | Fact::Mended { .. }
+            | Fact::Adopted { .. }
+    );
     if matches!(fact, Fact::Stuck { .. }) {
         return (4, 2);
     }
@@ -161,7 +182,7 @@ fn ocsf(read: &Read) -> Value {
         "class_uid": class.class,
         "class_name": class.name,
         "activity_id": class.activity,
-        "activity_name": kind,
+        "activity_name": class.activity_name(&kind),
         "type_uid": class.class * 100 + class.activity,
         "severity_id": severity,
         "status_id": status,
@@ -200,6 +221,7 @@ mod tests {
             ("say \"no\"", "\"say \"\"no\"\"\""),
             ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
             ("-1", "'-1"),
+            ("\u{1b}[2Jgone\n", " [2Jgone "),
         ] {
             assert_eq!(quoted(column), wanted);
         }

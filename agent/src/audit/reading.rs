@@ -19,8 +19,8 @@ pub struct Filter {
     pub run: Option<String>,
     /// A NIC's name, or its identity.
     pub nic: Option<String>,
-    /// A user id or the name that policy knows the person by.
-    pub person: Option<String>,
+    /// A user id, or the name that policy knows the person by; any of these.
+    pub person: Vec<String>,
     /// A kind of fact.
     pub kind: Option<String>,
     /// UTC, nanoseconds since 1970: from, and before.
@@ -85,9 +85,12 @@ fn matching(entry: Entry, bytes: &[u8], filter: &Filter, nics: &mut Nics) -> Opt
     if let Some(wanted) = &filter.nic {
         fits &= nic.as_ref().is_some_and(|(name, id)| name == wanted || id == wanted);
     }
-    if let Some(person) = &filter.person {
+    if !filter.person.is_empty() {
         fits &= entry.who.as_ref().is_some_and(|who| {
-            who.principal.as_ref() == Some(person) || who.uid.to_string() == *person
+            let called = |person: &String| {
+                who.principal.as_ref() == Some(person) || who.uid.to_string() == *person
+            };
+            filter.person.iter().any(called)
         });
     }
     if let Some(kind) = &filter.kind {

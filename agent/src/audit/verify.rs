@@ -75,7 +75,8 @@ pub struct Report {
     /// Checkpoints that were checked.
     pub checkpoints: usize,
     pub keys: Vec<Verifier>,
-    /// In order of the entries concerned; at most so many, `more` are not told.
+    /// Those about no entry in particular, then in order of the entries; at most so many, `more` of the
+    /// last are not told.
     pub findings: Vec<Finding>,
     pub more: usize,
 }
@@ -139,7 +140,8 @@ pub fn verify(shelf: &Shelf, trust: &Trust) -> Result<Report> {
     findings.extend(broken.into_iter().map(finding));
     report.checkpoints = seals.check(&roots, &chain, trust, report.entries, &mut findings);
     report.keys = chain.0.into_iter().map(|reign| reign.key).collect();
-    findings.sort_by_key(|finding| (finding.entry.unwrap_or(u64::MAX), finding.to));
+    // What concerns the whole comes first: no number of bad entries pushes it off the end.
+    findings.sort_by_key(|finding| (finding.entry.is_some(), finding.entry, finding.to));
     report.more = findings.len().saturating_sub(FINDINGS_MAX);
     findings.truncate(FINDINGS_MAX);
     report.findings = findings;

@@ -37,7 +37,8 @@ pub struct Cosigned {
 
 /// Looks at a log, and cosigns its newest checkpoint.
 ///
-/// `pinned` is the log's key; where none is given, the first look trusts what it finds.
+/// `pinned` is the log's key; where none is given, the first look of a witness trusts what it finds, and
+/// one that knows a log takes no other one without its key.
 /// `seconds` is the time since 1970.
 ///
 /// # Errors
@@ -59,6 +60,11 @@ pub fn look(
     {
         return Err(refused(format!("this witness knows another key of it, {known}")));
     }
+    if remembered.is_none() && pinned.is_none() && desk.knows_any()? {
+        let cause = "this witness knows other logs, and never saw this one: a log that was deleted and begun \
+                     anew looks like that; if it is one more log, give its key with --key";
+        return Err(refused(cause.to_owned()));
+    }
     let last = desk.last_of(&id)?;
     let last = match &last {
         Some(bytes) => Some(seen(desk, bytes)?),
@@ -71,6 +77,8 @@ pub fn look(
     if let Some(last) = &last {
         trust.checkpoints.push(("last seen".to_owned(), last.clone()));
     }
+    // The very note that is cosigned, whatever lies in its place by now.
+    trust.checkpoints.push(("checkpoint".to_owned(), sealed.clone()));
     let report = verify(shelf, &trust)?;
     let size = sealed.checkpoint.size;
     let before = last.as_ref().map_or(0, |last| last.checkpoint.size);

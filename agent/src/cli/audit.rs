@@ -81,6 +81,8 @@ struct View<'a> {
     entries: u64,
     root: String,
     signed: u64,
+    /// Entries after the newest checkpoint.
+    unsigned: u64,
     checkpoints: usize,
     keys: Vec<String>,
     first_bad: Option<&'a Finding>,
@@ -106,27 +108,32 @@ fn check(common: &Common, args: &VerifyArgs) -> Done {
     Ok(if report.is_whole() { Exit::Done } else { Exit::Failed })
 }
 
-/// Verifies; a log that is being written is looked at again where something was found, and entries that
-/// nobody has signed are a finding only where nobody is about to.
+/// Verifies. A log that is being written is looked at again where something was found, or where it has
+/// entries that nobody has signed yet; those are a finding whoever says that he is writing.
 fn settled(
     common: &Common,
     place: &Where,
     shelf: &Shelf,
     trust: &Trust,
 ) -> Result<Report, Declined> {
-    const LOOKS: u32 = 3;
+    const LOOKS: u32 = 10;
     let mut looks = 0;
     loop {
         let mut report = verify(shelf, trust)?;
         let written = place.log.is_none() && place::reader(common)?.holder()?.is_some();
         looks += 1;
-        if !report.is_whole() && written && looks < LOOKS {
+        let unsigned = report.unsigned() > 0 && report.signed > 0;
+        if (unsigned || !report.is_whole()) && written && looks < LOOKS {
             std::thread::sleep(std::time::Duration::from_millis(100));
             continue;
         }
-        if report.unsigned() > 0 && report.signed > 0 && !written {
-            let what = "signed by nobody: their writer was killed; `nicmend recover` signs them, \
-                        and until then nothing vouches for them";
+        if unsigned {
+            let what = match written {
+                true => "signed by nobody yet: whoever holds the log's lock may be writing them, and \
+                         until they are signed nothing vouches for them",
+                false => "signed by nobody: their writer was killed, or somebody appended them; the next \
+                          writer signs them and says so, and until then nothing vouches for them",
+            };
             report.findings.push(Finding {
                 entry: Some(report.signed),
                 to: Some(report.entries - 1),
@@ -144,6 +151,7 @@ fn view(report: &Report) -> View<'_> {
         entries: report.entries,
         root: base64::encode(&report.root),
         signed: report.signed,
+        unsigned: report.unsigned(),
         checkpoints: report.checkpoints,
         keys: report.keys.iter().map(Verifier::to_string).collect(),
         first_bad: report.first_bad(),
@@ -168,10 +176,6 @@ fn print(report: &Report, trust: &Trust) {
         if report.more > 0 {
             out::line(&format!("  and {} more", report.more));
         }
-    }
-    if report.unsigned() > 0 && report.is_whole() {
-        let n = report.unsigned();
-        out::line(&format!("  {n} entries after the last checkpoint: a writer is at work"));
     }
     report.keys.iter().for_each(|key| out::line(&format!("  key       {key}")));
     if trust.pinned.is_empty() && trust.checkpoints.is_empty() && entries > 0 {

@@ -9,11 +9,11 @@ use crate::{
     engine::Telling,
     fault::Fault,
     host::linux::Linux,
-    log::Fact,
+    log::{Fact, base64},
     runs::{Declined, Desk, Exit},
     store::{
         Store,
-        disk::{Access, Disk, file},
+        disk::{Access, Adopted, Disk, file},
     },
 };
 
@@ -78,6 +78,13 @@ pub(super) fn opened(desk: &Desk, disk: &Disk) -> Result<(), Declined> {
     let (bytes, files) = (disk.torn().map_or(0, |torn| torn.bytes), disk.mended());
     if bytes > 0 || !files.is_empty() {
         facts.push(Fact::Mended { bytes, files });
+    }
+    if let Some(Adopted { from, to, root }) = disk.adopted() {
+        out::remark(&format!(
+            "note      entries {from} to {to} of the log were signed by nobody; they are from here on, and \
+             an entry says so"
+        ));
+        facts.push(Fact::Adopted { from, to, root: base64::encode(&root) });
     }
     let created = disk.created();
     facts.extend(created.clone().map(Fact::KeyCreated));

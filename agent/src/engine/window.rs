@@ -77,6 +77,9 @@ impl<'a> Engine<'a> {
     pub(super) fn settle(&mut self, run: &Run) -> Event {
         let eye = self.eye(run);
         let Some(bench) = &mut self.bench else { return Event::Settled(Ok(())) };
+        // What was recorded so far is signed before the long wait: whoever verifies the log meanwhile finds it
+        // whole. A disk that fails here fails the next entry that must be durable.
+        let _ = self.store.sync();
         let limit = bench.verify.settle;
         (self.tell)(&Telling::Settling { limit_ms: limit.as_millis() as u64 });
         let stop = || eye.wants_stop();

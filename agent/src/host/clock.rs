@@ -33,7 +33,8 @@ pub struct Clock {
     /// root delay) where it answers, else the kernel's `esterror`, where a program has set one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error_ns: Option<u64>,
-    /// The kernel's `maxerror`, nanoseconds: it grows by 500 ppm between two corrections.
+    /// The kernel's `maxerror`, nanoseconds: it grows by 500 ppm between two corrections. A bound only
+    /// where the program that disciplines the clock keeps it one: phc2sys and systemd-timesyncd do not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error_ns_max: Option<u64>,
     pub within_100us: Within,

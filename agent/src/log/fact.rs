@@ -179,6 +179,16 @@ pub enum Fact {
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         files: Vec<String>,
     },
+    /// These entries were there and signed by nobody when the log was opened for writing: a writer was
+    /// killed before it signed them, or somebody appended them. From here on they are signed with the
+    /// rest, and nothing but their place and this entry vouches for them.
+    Adopted {
+        from: u64,
+        /// The last one.
+        to: u64,
+        /// The root of the tree of these entries alone (RFC 6962), base64.
+        root: String,
+    },
     /// The log's first key. Entries before this one were signed by nobody when they were made.
     KeyCreated(NewKey),
     /// From here on another key signs.

@@ -303,6 +303,7 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         | Fact::CampaignEnded { .. }) => after::tried(&mut run.campaigns, trial, entry.epoch),
         Fact::Begun { .. }
         | Fact::Mended { .. }
+        | Fact::Adopted { .. }
         | Fact::HazardOverridden { .. }
         | Fact::Users { .. }
         | Fact::Baseline { .. }

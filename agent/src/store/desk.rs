@@ -64,6 +64,11 @@ impl WitnessDesk {
             .map_err(|why| Fault::new(Kind::Malformed, format!("read {}", path.display()), why))
     }
 
+    /// Whether it remembers any log.
+    pub fn knows_any(&self) -> Result<bool> {
+        Ok(file::list(&self.directory)?.iter().any(|path| path.join("key").exists()))
+    }
+
     /// The last checkpoint of a log that was cosigned.
     pub fn last_of(&self, id: &str) -> Result<Option<Vec<u8>>> {
         file::read(&self.directory.join(id).join("checkpoint"), NOTE_BYTES_MAX as u64)

@@ -56,6 +56,7 @@ use self::{
     log::Log,
     tree::Tree,
 };
+pub use self::tree::Adopted;
 use super::{Store, bundle::Tear};
 use crate::{
     fault::{Fault, Kind, Result},
@@ -179,6 +180,11 @@ impl Disk {
     /// Files of the log that were made whole when it was opened; told once.
     pub fn mended(&self) -> Vec<String> {
         self.log().tree.as_mut().map(|tree| std::mem::take(&mut tree.mended)).unwrap_or_default()
+    }
+
+    /// Entries that nobody had signed when it was opened; told once.
+    pub fn adopted(&self) -> Option<Adopted> {
+        self.log().tree.as_mut().and_then(|tree| tree.adopted.take())
     }
 
     /// The entry about [`Disk::created`] is durable.

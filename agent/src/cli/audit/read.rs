@@ -128,11 +128,10 @@ fn person(uid: u32) -> String {
 }
 
 fn filter(which: &Which) -> Result<Filter, Declined> {
+    // A name may be policy's, the system's, or both; who used sudo is known by the first alone.
     let known = |name: &String| nix::unistd::User::from_name(name).ok().flatten();
-    let person = which.person.clone().map(|name| match known(&name) {
-        Some(user) => user.uid.to_string(),
-        None => name,
-    });
+    let uid = which.person.as_ref().and_then(known).map(|user| user.uid.to_string());
+    let person = which.person.iter().cloned().chain(uid).collect();
     Ok(Filter {
         run: which.run.clone(),
         nic: which.nic.clone(),

@@ -98,6 +98,7 @@ impl Line<'_> {
             | Fact::Burdened { .. }
             | Fact::Unburdened { .. }
             | Fact::Mended { .. }
+            | Fact::Adopted { .. }
             | Fact::KeyCreated(_)
             | Fact::KeyRotated(_)
             | Fact::Requested(_)

@@ -28,6 +28,8 @@ const PROGRAMS: [&str; 9] = [
     "sfptpd",
     "ts2phc",
 ];
+/// Those of them that keep the kernel's `maxerror` a bound.
+const BOUNDING: [&str; 2] = ["chronyd", "ntpd"];
 /// STA_UNSYNC and STA_NANO are of include/uapi/linux/timex.h; so is the state TIME_ERROR.
 const TIME_ERROR: i32 = 5;
 
@@ -77,7 +79,7 @@ impl Watch {
             within_100us: Clock::judge(
                 kernel.synchronised,
                 error_ns,
-                bound.or(Some(kernel.error_ns_max)),
+                bound.or_else(|| kernel_bound(&kernel, &programs)),
             ),
         }
     }
@@ -103,6 +105,17 @@ impl Watch {
         self.programs = Some((now_ns, programs.clone()));
         programs
     }
+}
+
+/// The kernel's `maxerror`, where whoever disciplines the clock keeps it true.
+///
+/// chronyd and ntpd set it to the root distance. phc2sys, ptp4l and systemd-timesyncd set it to zero at
+/// every update, whatever the offset is, so that the kernel goes on counting the clock as synchronised:
+/// there it bounds nothing, and what it says of a program that is not seen nobody knows.
+fn kernel_bound(kernel: &Kernel, programs: &[String]) -> Option<u64> {
+    let true_to_it = |name: &String| BOUNDING.contains(&name.as_str());
+    let kept = !programs.is_empty() && programs.iter().all(true_to_it);
+    kept.then_some(kernel.error_ns_max)
 }
 
 struct Kernel {

@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::{errno::Errno, fcntl};
@@ -60,6 +60,13 @@ pub(crate) fn own(path: &Path) -> Result<()> {
         return Err(Fault::new(Kind::Denied, act(), cause));
     }
     Ok(())
+}
+
+/// What lies in a directory, in no order.
+pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error| fault(format!("list {}", path.display()), &error);
+    let entries = fs::read_dir(path).map_err(failed)?;
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
 }
 
 /// Makes the name of a new or renamed file durable.

@@ -31,6 +31,14 @@ use crate::{
 
 pub(super) use begin::open;
 
+/// Entries that were there and signed by nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    pub from: u64,
+    pub to: u64,
+    pub root: Hash,
+}
+
 /// The tree of a log that is open for writing.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -57,6 +65,8 @@ pub(super) struct Tree {
     pub(super) created: Option<NewKey>,
     /// Files that were made whole when the log was opened.
     pub(super) mended: Vec<String>,
+    /// Entries that nobody had signed when the log was opened.
+    pub(super) adopted: Option<Adopted>,
 }
 
 impl Tree {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Keys, Tiles, Tree, log_of, name};
+use super::{Adopted, Keys, Tiles, Tree, log_of, name};
 use crate::{
     fault::{Fault, Kind, Result},
     log::{
@@ -39,6 +39,7 @@ pub(in super::super) fn open(
         trouble: None,
         created: None,
         mended: Vec::new(),
+        adopted: None,
     };
     if let Err(fault) = tree.begin(size, tail) {
         tree.signer = None;
@@ -199,8 +200,13 @@ impl Tree {
         if (self.tiles.size(), self.tiles.root()) != (signed, root) {
             return Err(rewritten(0, signed));
         }
-        // What a killed writer appended after its last sync is signed with the next one.
+        // What a killed writer appended after its last sync is signed with the next one, and an entry says
+        // so: anybody who can write to the file can have appended it.
         self.fresh = leaves.collect();
+        self.adopted = (!self.fresh.is_empty()).then(|| {
+            let to = signed + self.fresh.len() as u64 - 1;
+            Adopted { from: signed, to, root: merkle::root(&self.fresh) }
+        });
         self.mended.extend(self.tiles.mend()?);
         self.mended.sort_unstable();
         self.mended.dedup();

@@ -144,12 +144,13 @@ true_end() {
     esac
 }
 
-# row WHAT CODE STATE EXPECTED-CODE: one line of the table of ends; fails the case where it lies.
+# row WHAT CODE STATE EXPECTED-CODE [SHOWN]: one line of the table of ends; fails the case where it lies. SHOWN is the
+# exit code that is printed, where it is another command's.
 row() {
     local lie
     lie=$(true_end "$2" "$3") || { sed 's/^/    /' "$OUT"/run.{json,err} | tail -n 60; fail "$1: a lie: $lie"; }
     printf 'end: %-44s exit %s  %-10s running %-11s stored %-11s %s\n' \
-        "$1" "$2" "$3" "$(running)" "$(stored)" "$(sed -nE 's/^(revert|stuck) +//p' "$OUT/run.err" | tail -n 1 | cut -c 1-110)"
+        "$1" "${5:-$2}" "$3" "$(running)" "$(stored)" "$(sed -nE 's/^(revert|stuck) +//p' "$OUT/run.err" | tail -n 1 | cut -c 1-110)"
     [[ $2 == "$4" ]] || { sed 's/^/    /' "$OUT"/run.{json,err} | tail -n 60; fail "$1: exit $2, expected $4"; }
 }
 
@@ -159,7 +160,7 @@ recovered() {
     "$nicmend" recover > "$OUT/recover.log" 2> "$OUT/run.err" || code=$?
     sed 's/^/    /' "$OUT/recover.log" "$OUT/run.err" | grep -v 'Flashing '
     ((code == 0)) || fail "$1: recover: exit $code"
-    row "$1" 3 "$("$nicmend" runs last --json | grep -oE '"state": ?"[a-z]+"' | sed -n 1p | grep -oE '[a-z]+"$' | tr -d '"')" 3
+    row "$1" 3 "$("$nicmend" runs last --json | grep -oE '"state": ?"[a-z]+"' | sed -n 1p | grep -oE '[a-z]+"$' | tr -d '"')" 3 "$code"
 }
 
 # again: the device as at the beginning, whatever a run has left, and a state directory that knows of none.

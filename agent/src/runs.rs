@@ -104,6 +104,17 @@ impl Desk<'_> {
         History::fold(&self.store.entries()?)
     }
 
+    /// The same for who puts runs back: where the log is damaged, what is left of it, and what is wrong.
+    pub fn history_left(&self) -> (History, Option<Fault>) {
+        match self.history() {
+            Ok(history) => (history, None),
+            Err(fault) => {
+                let (from, entries) = self.store.readable();
+                (History::fold_left(from, &entries), Some(fault))
+            }
+        }
+    }
+
     pub fn who(&self) -> Who {
         // Nobody's name is looked up for putting something back: that waits for no file of the site's.
         let principal = self.law.known().map(|law| law.asker.name().to_owned());
@@ -117,14 +128,16 @@ impl Desk<'_> {
         stop: &'e dyn Fn() -> Option<String>,
         bench: Option<Bench<'e>>,
     ) -> Result<Engine<'e>> {
+        // Where the log cannot be counted it cannot be told either; that keeps nobody from going back.
+        let length = self.store.length();
         Ok(Engine {
             host: self.host,
             store: self.store,
             id: run.id.clone(),
             epoch: self.epoch,
             who: self.who(),
-            seq: self.store.length()?,
-            lost_count: false,
+            lost_count: length.is_err(),
+            seq: length.unwrap_or(0),
             stop,
             tell: self.tell,
             bench,

@@ -21,6 +21,12 @@ pub trait Store: Send + Sync {
     /// Every whole entry from the first on. A torn tail is not an entry.
     fn entries(&self) -> Result<Vec<Vec<u8>>>;
 
+    /// The entries after the last place at which the log cannot be read, and the first one's number: what
+    /// is left for putting runs back where [`Store::entries`] fails.
+    fn readable(&self) -> (u64, Vec<Vec<u8>>) {
+        (0, self.entries().unwrap_or_default())
+    }
+
     /// How many of them there are: the next one's place.
     fn length(&self) -> Result<u64> {
         Ok(self.entries()?.len() as u64)

@@ -350,6 +350,44 @@ fn a_state_directory_that_became_read_only_is_no_reason_to_stay_changed() {
     assert_eq!(exchange.witness(), before);
 }
 
+/// A site's file that never answers, a count that was written over, an older entry that is damaged: none
+/// keeps what a killed run changed from being put back.
+#[test]
+fn recover_waits_for_no_file_and_stops_at_no_damage() {
+    let test = "recover_waits_for_no_file_and_stops_at_no_damage";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    for line in [&["freeze", "--why", "for an entry"][..], &["thaw"]] {
+        assert_eq!(code(&exchange.done(line)), 0);
+    }
+    let playbook = exchange.playbook("long", &yaml(HELPS, "2s", "2000%"));
+    let (mut child, _progress) = until_stage(&exchange, &playbook);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_ne!(exchange.witness(), before);
+    let policy = exchange.folder.join("etc/policy");
+    std::fs::create_dir_all(&policy).unwrap();
+    let pipe = policy.join("config.yaml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    std::fs::write(exchange.state().join("epoch"), "no number at all\n").unwrap();
+    let bundle = exchange.state().join("log/tile/entries/000");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    let at = bytes.windows(12).position(|window| window == b"for an entry").unwrap();
+    bytes[at] = 0xff;
+    std::fs::write(&bundle, &bytes).unwrap();
+    let recovered = exchange.done(&["recover"]);
+    // It is back, and what is not known for the damage is said.
+    assert_eq!(exchange.witness(), before, "{}", said(&recovered));
+    assert_eq!(code(&recovered), 1, "{}", said(&recovered));
+    assert!(said(&recovered).contains("undo.sh"), "{}", said(&recovered));
+    std::fs::remove_file(pipe).unwrap();
+    bytes[at] = b'f';
+    std::fs::write(&bundle, &bytes).unwrap();
+    assert_eq!(code(&exchange.done(&["recover"])), 0);
+    assert_eq!(json(&exchange.done(&["runs", "last", "--json"]))["state"], "reverted");
+    assert_eq!(exchange.witness(), before);
+}
+
 #[test]
 fn what_a_stuck_run_will_go_back_to_is_not_taken_from_it() {
     let test = "what_a_stuck_run_will_go_back_to_is_not_taken_from_it";

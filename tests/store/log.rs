@@ -231,3 +231,81 @@ fn lose_some(scratch: &Scratch, random: &mut Random) {
     bytes.extend(std::iter::repeat_n(if rubbish == 1 { 0 } else { 0x81 }, rubbish as usize * 20));
     fs::write(&path, bytes).unwrap();
 }
+
+/// Full bundles that were moved to a store are read there and never written to, and nothing is put in their
+/// place while the store is away.
+#[test]
+fn a_store_is_never_written_to() {
+    let (scratch, store) = (Scratch::new(), Scratch::new());
+    let disk = scratch.write();
+    append(&disk, 0..512);
+    drop(disk);
+    fs::create_dir_all(store.0.join("tile/entries")).unwrap();
+    for n in 0..2 {
+        fs::rename(scratch.bundle(n), store.0.join(format!("tile/entries/{n:03}"))).unwrap();
+    }
+    fs::write(scratch.0.join("stores"), format!("{}\n", store.0.display())).unwrap();
+    let moved = files(&store.0);
+    let disk = scratch.write();
+    assert_eq!(disk.length().unwrap(), 512);
+    append(&disk, 512..513);
+    drop(disk);
+    assert_eq!(files(&store.0), moved, "the store is as it was");
+    assert_eq!(scratch.read().entries().unwrap(), entries(0..513));
+    fs::remove_file(scratch.bundle(2)).unwrap();
+    let away = store.0.with_extension("away");
+    fs::rename(&store.0, &away).unwrap();
+    let disk = scratch.write();
+    assert!(disk.append(&entries(0..1)).is_err(), "512 were signed, none is there");
+    drop(disk);
+    fs::rename(&away, &store.0).unwrap();
+    assert_eq!(files(&store.0), moved);
+}
+
+/// What lies after the last place that cannot be read is left for who puts runs back.
+#[test]
+fn what_can_be_read_of_a_damaged_log_is_what_comes_after() {
+    let scratch = Scratch::new();
+    let disk = scratch.write();
+    append(&disk, 0..600);
+    let mut bytes = fs::read(scratch.bundle(1)).unwrap();
+    let good = bytes.clone();
+    bytes.truncate(bytes.len() - 3);
+    fs::write(scratch.bundle(1), &bytes).unwrap();
+    assert!(disk.entries().is_err());
+    assert_eq!(disk.readable(), (512, entries(512..600)));
+    fs::write(scratch.bundle(1), &good).unwrap();
+    assert_eq!(disk.readable(), (0, entries(0..600)));
+    // Where the end is not known, nothing is.
+    let mut last = fs::read(scratch.bundle(2)).unwrap();
+    last[0] = 0x7f;
+    fs::write(scratch.bundle(2), &last).unwrap();
+    assert_eq!(disk.readable(), (768, Vec::new()));
+}
+
+/// A count that somebody wrote over goes on beyond what the entries say.
+#[test]
+fn an_epoch_that_is_no_number_is_counted_anew() {
+    let scratch = Scratch::new();
+    drop(scratch.write());
+    fs::write(scratch.0.join("epoch"), "no number, and longer than one would be\n").unwrap();
+    let disk = scratch.write();
+    let first = disk.epoch().unwrap();
+    drop(disk);
+    assert_eq!(scratch.write().epoch().unwrap(), first + 1);
+}
+
+/// Whoever only asks who holds the lock keeps nobody from taking it.
+#[test]
+fn a_glance_at_the_lock_refuses_nobody() {
+    let scratch = Scratch::new();
+    drop(scratch.write());
+    let lock = fs::File::open(scratch.0.join("lock")).unwrap();
+    let shared = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockShared).unwrap();
+    let glance = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(15));
+        drop(shared);
+    });
+    drop(scratch.write());
+    glance.join().unwrap();
+}

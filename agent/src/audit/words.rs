@@ -33,7 +33,9 @@ pub fn of(fact: &Fact) -> String {
     match fact {
         Fact::Mended { bytes, files } => mended(*bytes, files),
         Fact::Adopted { from, to, .. } => {
-            format!("entries {from} to {to} were signed by nobody when the log was opened; they are from here on")
+            format!(
+                "entries {from} to {to} were signed by nobody when the log was opened; they are from here on"
+            )
         }
         Fact::KeyCreated(key) => format!("the log's first key: {}", key.vkey),
         Fact::KeyRotated(rotation) => format!("the key is now {}: {}", rotation.new, rotation.why),

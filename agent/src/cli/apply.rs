@@ -10,6 +10,7 @@ use super::{
 use crate::{
     engine::Telling,
     host::{Host, nic},
+    law::Law,
     log::{RunRecord, RunState},
     measure::{
         Meter, Reachable,
@@ -178,7 +179,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(2);
 pub(super) fn recover(common: &Common, args: &RecoverArgs) -> Done {
     let host = place::machine()?;
     let disk = place::rescuer(common, args.wait)?;
-    let records = at_desk(common, &host, &disk, runs::recover)?;
+    // Nothing of the site's is read for it, and no word of the log's is waited for: the machine comes first.
+    let law = Law::shipped(nix::unistd::getuid().as_raw());
+    let records = by_desk(common, &host, &disk, &law, |desk| {
+        if let Err(declined) = place::opened(desk, &disk) {
+            out::remark(&format!("WARNING   {declined}; what is put back may not be in the log"));
+        }
+        runs::recover(desk)
+    })?;
     if common.json {
         out::json(&records.iter().map(RunView::of).collect::<Vec<_>>());
     } else if records.is_empty() {
@@ -198,6 +206,20 @@ pub(super) fn at_desk<T>(
     act: impl FnOnce(&Desk) -> Result<T, Declined>,
 ) -> Result<T, Declined> {
     let catalog = site::adopt(common);
+    let law = law::read(common).under(catalog);
+    by_desk(common, host, disk, &law, |desk| {
+        place::opened(desk, disk)?;
+        act(desk)
+    })
+}
+
+fn by_desk<T>(
+    common: &Common,
+    host: &dyn Host,
+    disk: &Disk,
+    law: &Law,
+    act: impl FnOnce(&Desk) -> Result<T, Declined>,
+) -> Result<T, Declined> {
     let abort = place::abort_file(common, std::process::id());
     // What another process of this pid was asked is not for us.
     let _ = std::fs::remove_file(&abort);
@@ -212,18 +234,16 @@ pub(super) fn at_desk<T>(
         }
         place::tell(telling);
     };
-    let law = law::read(common).under(catalog);
     let desk = Desk {
         host,
         store: disk,
         epoch: disk.epoch()?,
         uid: nix::unistd::getuid().as_raw(),
-        law: &law,
+        law,
         stop: &stop,
         tell: &tell,
         reach: &Reachable { host },
     };
-    place::opened(&desk, disk)?;
     let result = act(&desk);
     let _ = std::fs::remove_file(abort);
     result

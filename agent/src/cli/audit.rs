@@ -129,10 +129,14 @@ fn settled(
         }
         if unsigned {
             let what = match written {
-                true => "signed by nobody yet: whoever holds the log's lock may be writing them, and \
-                         until they are signed nothing vouches for them",
-                false => "signed by nobody: their writer was killed, or somebody appended them; the next \
-                          writer signs them and says so, and until then nothing vouches for them",
+                true => {
+                    "signed by nobody yet: whoever holds the log's lock may be writing them, and \
+                         until they are signed nothing vouches for them"
+                }
+                false => {
+                    "signed by nobody: their writer was killed, or somebody appended them; the next \
+                          writer signs them and says so, and until then nothing vouches for them"
+                }
             };
             report.findings.push(Finding {
                 entry: Some(report.signed),

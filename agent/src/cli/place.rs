@@ -31,11 +31,11 @@ pub(super) fn writer(common: &Common, wait: Duration) -> Result<Disk, Declined> 
     locked(wait, &|| common.open_to_write())
 }
 
-/// The same for who only puts back what a run left: a file system that has become read-only is no reason
-/// to leave a machine half changed.
+/// The same for who only puts back what a run left: a file system that has become read-only, or a disk that
+/// fails, is no reason to leave a machine half changed.
 pub(super) fn rescuer(common: &Common, wait: Duration) -> Result<Disk, Declined> {
     locked(wait, &|| match common.open_to_write() {
-        Err(fault) if file::is_read_only(&fault) => {
+        Err(fault) if file::is_read_only(&fault) || fault.kind == crate::fault::Kind::Io => {
             let disk = Disk::open(&common.state_dir, Access::Rescue)?;
             let words = "what is put back now is not in the log; `nicmend recover` again once it can be written";
             out::remark(&format!("WARNING   {fault}: {words}"));

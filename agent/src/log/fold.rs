@@ -176,6 +176,19 @@ impl History {
         Ok(history)
     }
 
+    /// The same of what is left of a damaged log: entries from number `from` on. What cannot be read begins
+    /// it anew: of a run that began before such a place nobody knows how it went on, so it is not told.
+    pub fn fold_left(from: u64, entries: &[Vec<u8>]) -> History {
+        let mut history = History { length: from, ..History::default() };
+        for (seq, bytes) in (from..).zip(entries) {
+            match Entry::decode(bytes, seq) {
+                Ok(entry) => history.add(entry),
+                Err(_) => history = History { length: seq + 1, ..History::default() },
+            }
+        }
+        history
+    }
+
     /// The run with this id or unique prefix of one, or `last`.
     pub fn find(&self, wanted: &str) -> Result<&RunRecord, String> {
         if wanted.is_empty() {

@@ -148,7 +148,8 @@ pub fn permit(
     permitted?;
     desk.say(Some(&run.id), stands_by.into_iter().collect())?;
     begin::own_up(desk, &run.id, &way.overridden)?;
-    Ok(())
+    // Putting a commit back is a run of its own: by which decision and whose approvals is durable before it.
+    Ok(desk.store.sync()?)
 }
 
 /// The same, asked without a word in the log. A standby path that was named is taken to be good.

@@ -23,7 +23,7 @@ pub fn recover(desk: &Desk) -> Result<Vec<RunRecord>, Declined> {
 }
 
 fn finish_all(desk: &Desk) -> Result<(Vec<RunRecord>, Vec<Declined>), Declined> {
-    let history = desk.history()?;
+    let (history, damage) = desk.history_left();
     let (mut finished, mut open) = (Vec::new(), Vec::new());
     for run in history.runs.iter().rev().filter(|run| run.unfinished()) {
         let why = match run.state {
@@ -44,7 +44,17 @@ fn finish_all(desk: &Desk) -> Result<(Vec<RunRecord>, Vec<Declined>), Declined> 
             }
         }
     }
+    open.extend(damage.map(|fault| unread(&fault)));
     Ok((finished, open))
+}
+
+/// What else there may be where the log cannot be read.
+fn unread(damage: &Fault) -> Declined {
+    let why = format!(
+        "{damage}; runs that began before that place are not known: `nicmend audit verify` names it, and \
+         each run's directory below runs/ has an undo.sh that puts it back by hand"
+    );
+    Declined::new(Exit::Failed, "log", why)
 }
 
 /// Removes what the faults of a campaign left whose process ended before it did. Its processes ended

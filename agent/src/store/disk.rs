@@ -50,13 +50,13 @@ use std::{
 };
 
 pub(crate) use self::log::stores;
+pub use self::tree::Adopted;
 use self::{
     keys::Keys,
     lock::{Epoch, Lock},
     log::Log,
     tree::Tree,
 };
-pub use self::tree::Adopted;
 use super::{Store, bundle::Tear};
 use crate::{
     fault::{Fault, Kind, Result},
@@ -150,8 +150,9 @@ impl Disk {
                 file::directory(&state)?;
                 file::own(&state)?;
                 let lock = Lock::take(&state)?;
-                let epoch = with_spare(&state, || Epoch::of(&state).advance())?;
                 let mut log = Log::writing(&state)?;
+                let newest = || log.readable().1.iter().rev().find_map(|bytes| epoch_of(bytes));
+                let epoch = with_spare(&state, || Epoch::of(&state).advance(&newest))?;
                 let torn = log.torn();
                 // Missing space is no reason not to start: a revert may be what it is started for.
                 let _ = file::reserve(&state.join("spare"), SPARE_BYTES);
@@ -161,6 +162,7 @@ impl Disk {
                 let _ = log.sync();
                 let tail = |from| log.entries_from(from);
                 let tree = tree::open(&state, Keys::of_log(keys), log.size(), &tail);
+                log.lacks(tree.signed);
                 (Some(Writer { lock, epoch }), Book { log, tree: Some(tree) }, torn)
             }
         };
@@ -312,6 +314,10 @@ impl Store for Disk {
         self.log().tree.as_mut().map_or(Ok(()), Tree::seal)
     }
 
+    fn readable(&self) -> (u64, Vec<Vec<u8>>) {
+        self.log().log.readable()
+    }
+
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let act = format!("store {name}");
         let path = place(&self.state, &act, name)?;
@@ -348,6 +354,15 @@ fn with_spare<T>(state: &Path, mut work: impl FnMut() -> Result<T>) -> Result<T>
         },
         done => done,
     }
+}
+
+/// The epoch that an entry says it was made under.
+fn epoch_of(entry: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Glimpse {
+        epoch: u64,
+    }
+    serde_json::from_slice::<Glimpse>(entry).ok().map(|glimpse| glimpse.epoch)
 }
 
 /// The place of a blob: a plain relative path that is not the store's own.

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::{
@@ -20,6 +21,9 @@ use crate::fault::{Fault, Kind, Result};
 /// one sector and needs no space on a full disk.
 const DIGITS: usize = 20;
 const LOCK_BYTES_MAX: u64 = 4096;
+/// How long a lock is asked for that somebody may only be looking at.
+const GLANCES: u32 = 10;
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// Held until it is dropped or its process is gone, whatever killed it.
 #[derive(Debug)]
@@ -56,11 +60,17 @@ impl Lock {
 
     fn hold(opened: File, state: &Path, path: &Path) -> Result<Lock> {
         let act = || format!("open {} for writing", state.display());
-        match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => Ok(Lock(held)),
-            Err((_, Errno::EWOULDBLOCK)) => Err(Fault::new(Kind::Busy, act(), who(path))),
-            Err((_, errno)) => Err(Fault::errno(act(), errno as i32, None)),
+        let mut opened = opened;
+        // Whoever only asks who holds it shares it for an instant.
+        for _ in 0..GLANCES {
+            opened = match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+                Ok(held) => return Ok(Lock(held)),
+                Err((file, Errno::EWOULDBLOCK)) => file,
+                Err((_, errno)) => return Err(Fault::errno(act(), errno as i32, None)),
+            };
+            std::thread::sleep(GLANCE);
         }
+        Err(Fault::new(Kind::Busy, act(), who(path)))
     }
 
     pub(super) fn name(&self, run: &str) {
@@ -96,6 +106,10 @@ pub(super) fn holder(state: &Path) -> Result<Option<(u32, Option<String>)>> {
 
 fn who(path: &Path) -> String {
     match read(path) {
+        // It is held by somebody who only reads, or has not said so yet.
+        Some(Holder { pid, .. }) if !Path::new(&format!("/proc/{pid}")).exists() => {
+            "another process holds it".to_owned()
+        }
         Some(Holder { pid, run: Some(run) }) => format!("process {pid} holds it, for run {run}"),
         Some(Holder { pid, run: None }) => format!("process {pid} holds it"),
         None => "another process holds it".to_owned(),
@@ -125,13 +139,23 @@ impl Epoch {
         })
     }
 
-    /// The next epoch, durable before anybody acts under it.
-    pub(super) fn advance(&self) -> Result<u64> {
-        let next = self.read()? + 1;
+    /// The next epoch, durable before anybody acts under it. Where the file holds no number (somebody wrote
+    /// into it), the count goes on from the newest entry's: whoever wrote under an older one is fenced off.
+    pub(super) fn advance(&self, newest: &dyn Fn() -> Option<u64>) -> Result<u64> {
+        let last = match self.read() {
+            Ok(last) => last,
+            Err(fault) if fault.kind == Kind::Malformed => newest().unwrap_or(0).saturating_add(1),
+            Err(fault) => return Err(fault),
+        };
+        let next = last.saturating_add(1);
         let act = |what: &str| format!("{what} {}", self.0.display());
         let (file, new) = file::open(&self.0)?;
         let text = format!("{next:0DIGITS$}\n");
-        let written = file.write_all_at(text.as_bytes(), 0).and_then(|()| file.sync_all());
+        let length = text.len() as u64;
+        let written = file
+            .write_all_at(text.as_bytes(), 0)
+            .and_then(|()| file.set_len(length))
+            .and_then(|()| file.sync_all());
         if let Err(error) = written {
             if new {
                 let _ = fs::remove_file(&self.0);

@@ -58,7 +58,7 @@ impl Log {
             to_cut: false,
             damage: None,
         };
-        log.last = last_bundle(&state.join("log/tile/entries"), 0)?.unwrap_or(0);
+        log.last = log.highest()?.unwrap_or(0);
         match log.scan(log.last) {
             Ok((scan, length)) => log.ends(&scan, length),
             // Damage is told to whoever reads or appends; the rest of the state is still of use.
@@ -68,8 +68,28 @@ impl Log {
         Ok(log)
     }
 
+    /// The highest bundle that is anywhere: where all full ones were moved, it is in a store.
+    fn highest(&self) -> Result<Option<u64>> {
+        let mut highest = last_bundle(&self.state.join("log/tile/entries"), 0)?;
+        for store in &self.stores {
+            // A store that is not there has none to show; what is missing then is found by what was signed.
+            highest = highest.max(last_bundle(&store.join("tile/entries"), 0).unwrap_or(None));
+        }
+        Ok(highest)
+    }
+
     fn ends(&mut self, scan: &Scan, length: u64) {
         (self.count, self.whole) = (scan.entries.len(), scan.whole as u64);
+        if self.is_elsewhere(self.last) {
+            // Nothing in a store is ever written to: the next entry begins a bundle of the log's own.
+            self.durable = (self.count, self.whole);
+            if self.count < ENTRIES || scan.tear.is_some() {
+                let act = format!("read {}", self.path(self.last).display());
+                let cause = "it was moved to a store, and is not full";
+                self.damage = Some(Fault::new(Kind::Malformed, act, cause));
+            }
+            return;
+        }
         // A writer that was killed before its sync has left entries that are there and not durable yet;
         // the next sync makes them so.
         let (bundle, bytes) = self.marked();
@@ -90,10 +110,23 @@ impl Log {
     /// For the writer: makes the directories, too.
     pub(super) fn writing(state: &Path) -> Result<Log> {
         let log = Log::reading(state)?;
-        if let Some(parent) = log.path(log.last).parent() {
+        if let Some(parent) = log.own(log.last).parent() {
             file::directory(parent)?;
         }
         Ok(log)
+    }
+
+    /// More was signed than is there: nothing is appended where signed entries have their place.
+    pub(super) fn lacks(&mut self, signed: u64) {
+        if signed > self.size() && self.damage.is_none() {
+            let cause = format!(
+                "{signed} entries were signed, {} are there; if bundles were moved, name their directory in {} \
+                 and mount it",
+                self.size(),
+                self.state.join("stores").display()
+            );
+            self.damage = Some(Fault::new(Kind::Malformed, "read the log", cause));
+        }
     }
 
     /// Entries that are there, durable or not.
@@ -151,7 +184,7 @@ impl Log {
     /// One write at the end of the last bundle.
     fn write(&mut self, entries: &[Vec<u8>]) -> Result<()> {
         let bytes = bundle::encode(entries);
-        let path = self.path(self.last);
+        let path = self.own(self.last);
         let whole = self.whole;
         let file = self.ready()?;
         let written = file
@@ -169,7 +202,7 @@ impl Log {
     /// off before the next entry.
     fn roll_back(&mut self, start: (u64, usize, u64, (usize, u64))) {
         if self.last != start.0 {
-            let begun = self.path(self.last);
+            let begun = self.own(self.last);
             if self.exists(self.last).unwrap_or(true) && fs::remove_file(begun).is_err() {
                 // The bundle before has to stay full then: the batch is there in part.
                 return;
@@ -184,7 +217,7 @@ impl Log {
 
     /// The last bundle's file, without what a crash or a full disk left after its whole entries.
     fn ready(&mut self) -> Result<&File> {
-        let path = self.path(self.last);
+        let path = self.own(self.last);
         let file = match self.open.take() {
             Some(file) => file,
             None => {
@@ -227,7 +260,7 @@ impl Log {
         if let Some(damage) = &self.damage {
             return Err(damage.clone().during(act));
         }
-        let path = self.path(self.last);
+        let path = self.own(self.last);
         let synced = self.ready()?.sync_data();
         let synced = synced.map_err(|error| file::fault(act, &error));
         let synced = synced.and_then(|()| match self.unnamed {
@@ -270,7 +303,7 @@ impl Log {
         let mut all = Vec::new();
         let mut n = from / ENTRIES as u64;
         // What the writer has begun since this was opened counts, too.
-        let last = last_bundle(&self.state.join("log/tile/entries"), 0)?.unwrap_or(0);
+        let last = self.highest()?.unwrap_or(0);
         while n <= last || self.exists(n)? {
             let (scan, _) = self.scan(n).map_err(|fault| fault.during("read the log"))?;
             let full = scan.entries.len() == ENTRIES && scan.tear.is_none();
@@ -290,14 +323,43 @@ impl Log {
         Ok(all)
     }
 
+    /// Every entry after the last place at which the log cannot be read, and the first one's number; for who
+    /// puts runs back. Nothing where it is not even known how the log ends.
+    pub(super) fn readable(&self) -> (u64, Vec<Vec<u8>>) {
+        let Ok(highest) = self.highest() else { return (0, Vec::new()) };
+        let (mut blocks, mut from) = (Vec::new(), 0);
+        let last = highest.unwrap_or(0);
+        for n in (0..=last).rev() {
+            let frames = match file::read(&self.path(n), BUNDLE_BYTES_MAX + 1) {
+                Ok(Some(bytes)) => bundle::frames(&bytes),
+                Ok(None) | Err(_) => None,
+            };
+            match frames.filter(|frames| n == last || frames.len() == ENTRIES) {
+                Some(frames) => blocks.push(frames),
+                None => {
+                    from = (n + 1) * ENTRIES as u64;
+                    break;
+                }
+            }
+        }
+        (from, blocks.into_iter().rev().flatten().collect())
+    }
+
     /// Where a bundle is, or would be: in the log's own directory, unless it was moved to a store.
     fn path(&self, bundle: u64) -> PathBuf {
-        let name = bundle::path(bundle);
-        let own = self.state.join("log").join(&name);
+        let own = self.own(bundle);
         match own.symlink_metadata() {
             Ok(_) => own,
-            Err(_) => self.moved(&name).unwrap_or(own),
+            Err(_) => self.moved(&bundle::path(bundle)).unwrap_or(own),
         }
+    }
+
+    fn own(&self, bundle: u64) -> PathBuf {
+        self.state.join("log").join(bundle::path(bundle))
+    }
+
+    fn is_elsewhere(&self, bundle: u64) -> bool {
+        self.path(bundle) != self.own(bundle)
     }
 
     /// Only full bundles can have been moved; the last one is always the log's own.

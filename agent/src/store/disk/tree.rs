@@ -67,6 +67,8 @@ pub(super) struct Tree {
     pub(super) mended: Vec<String>,
     /// Entries that nobody had signed when the log was opened.
     pub(super) adopted: Option<Adopted>,
+    /// Entries that the newest checkpoint signed when the log was opened.
+    pub(super) signed: u64,
 }
 
 impl Tree {

@@ -40,6 +40,7 @@ pub(in super::super) fn open(
         created: None,
         mended: Vec::new(),
         adopted: None,
+        signed: 0,
     };
     if let Err(fault) = tree.begin(size, tail) {
         tree.signer = None;
@@ -78,6 +79,7 @@ impl Tree {
         }
         self.sealed = history.last().map(|one| one.checkpoint.size);
         let best = self.best(history, current)?;
+        self.signed = best.as_ref().map_or(0, |best| best.checkpoint.size);
         self.signer = Some(signer);
         match best {
             Some(best) => self.take_up(&best, size, tail),

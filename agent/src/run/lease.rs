@@ -38,6 +38,7 @@ pub fn of(action: &FirmwareAction, order: &Order, way: Way) -> Duration {
     let ms = Duration::from_millis;
     let leases = &action.leases;
     let busy = ms(BUSY_MS_MAX + BUSY_PAUSE_MS_MAX);
+    let ports = u32::try_from(action.ports.len()).unwrap_or(u32::MAX);
     match order {
         Order::Guard(_) => ms(TELL_MS_MAX) + LOOK + GUARD,
         Order::Keep | Order::Place(_) | Order::Clear => LOOK,
@@ -52,8 +53,8 @@ pub fn of(action: &FirmwareAction, order: &Order, way: Way) -> Duration {
                 Way::Forth => ms(TELL_MS_MAX) + LOOK + GUARD,
                 Way::Back => Duration::ZERO,
             };
-            // One ping of the peer and of each port's neighbour comes before it.
-            let pings = LOOK;
+            // The peer and each other port's neighbours are pinged before it, four of them for a second each.
+            let pings = LOOK.saturating_mul(ports);
             busy + guard + pings + ms(leases.activate_ms) * restarts(&action.activate, *which)
         }
         Order::Await => match way {
@@ -61,7 +62,6 @@ pub fn of(action: &FirmwareAction, order: &Order, way: Way) -> Duration {
             Way::Back => ms(leases.back_ms.min(BACK_MS_MAX)) + LOOK,
         },
         Order::Restore(_) => {
-            let ports = u32::try_from(action.ports.len()).unwrap_or(u32::MAX);
             let answers = ms(ANSWER_MS_MAX).saturating_mul(ports);
             ms(RESTORE_MS_MAX) + LOOK + ms(CARRIER_MS_MAX) + answers
         }

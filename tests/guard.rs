@@ -1,6 +1,9 @@
 //! Who uses a NIC, found from the kernel's files as they are documented: each signal alone, on a machine
 //! that has nothing else; and the same where a file may not be read.
 
+#[path = "guard/rdma.rs"]
+mod rdma;
+
 use agent::{
     guard::{self, Report},
     host::{
@@ -114,6 +117,21 @@ const TRACES: &[Trace] = &[
         file(m, "/proc/net/igmp", "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n\
              2\teth1      :     2      V3\n\t\t\t\t010101EF     1 0:00000000\t\t0\n");
     }, None, "/proc/net/igmp"),
+    (Signal::Multicast, "ice", |m| {
+        file(m, "/proc/net/igmp", "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n\
+             2\teth1      :     2      V3\n\t\t\t\t120000E0     1 0:00000000\t\t0\n");
+        // Its raw socket is bound to nothing.
+        socket(m, Protocol::Raw, "0.0.0.0:112", "");
+    }, Some(PID), "/proc/net/igmp"),
+    (Signal::Raw, "ice", |m| {
+        socket(m, Protocol::Raw, "0.0.0.0:89", "");
+        m.sockets[0].nic = Some("eth1".to_owned());
+    }, Some(PID), "/proc/7/fd"),
+    (Signal::Raw, "ice", |m| socket(m, Protocol::Raw, "192.0.2.1:112", ""), Some(PID), "/proc/7/fd"),
+    (Signal::Listener, "ice", |m| {
+        socket(m, Protocol::Tcp, "0.0.0.0:443", "");
+        m.sockets[0].nic = Some("eth1".to_owned());
+    }, Some(PID), "/proc/7/fd"),
     (Signal::AfXdp, "ice", |m| socket(m, Protocol::Xdp, "", ""), Some(PID), "/proc/7/fd"),
     (Signal::MemoryProvider, "ice", |m| socket(m, Protocol::IoUring, "", ""), None, ""),
     (Signal::Packet, "ice", |m| {
@@ -293,6 +311,9 @@ fn what_is_bound_or_left_behind_and_open_in_no_process_is_nobodys() {
 fn traffic_that_never_leaves_the_host_and_groups_of_the_local_network_do_not_count() {
     let mut inner = machine("ice");
     socket(&mut inner, Protocol::Tcp, "192.0.2.1:5000", "192.0.2.1:443");
+    // Ping, whatever it is bound to; and a raw socket that is bound to nothing and has joined nothing.
+    socket(&mut inner, Protocol::Raw, "192.0.2.1:1", "");
+    socket(&mut inner, Protocol::Raw, "0.0.0.0:112", "");
     file(
         &mut inner,
         "/proc/net/igmp",

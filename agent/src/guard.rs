@@ -13,6 +13,7 @@ mod dpdk;
 mod elsewhere;
 mod exanic;
 mod inet;
+mod listener;
 mod member;
 mod multicast;
 mod netmap;
@@ -21,6 +22,7 @@ mod packet;
 mod pass;
 mod pf_ring;
 mod ptp;
+mod raw;
 mod rdma;
 mod registers;
 mod scene;
@@ -74,7 +76,9 @@ trait Sign: Sync {
 static SIGNALS: &[&dyn Sign] = &[
     &inet::Tcp,
     &inet::Udp,
+    &listener::Listener,
     &multicast::Multicast,
+    &raw::Raw,
     &xdp::Queues,
     &packet::Packet,
     &rdma::Rdma,

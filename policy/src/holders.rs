@@ -14,7 +14,9 @@ use crate::{Refusal, Ruling};
 pub enum Signal {
     Tcp,
     Udp,
+    Listener,
     Multicast,
+    Raw,
     AfXdp,
     MemoryProvider,
     Packet,
@@ -139,7 +141,9 @@ const fn row_of(
 pub static TABLE: &[Row] = &[
     row_of(Signal::Tcp, "tcp", [Passes, Blocks, Blocks], "a session stalls until its segments are sent again: seconds, in the market"),
     row_of(Signal::Udp, "udp", [Passes, Blocks, Blocks], "what is sent meanwhile is lost"),
+    row_of(Signal::Listener, "listener", [Passes, Passes, Blocks], "bound to the interface by its index, it hears nothing any more once that is made anew"),
     row_of(Signal::Multicast, "multicast", [Passes, Blocks, Blocks], "a feed has a gap, and a NIC that is taken away loses its memberships"),
+    row_of(Signal::Raw, "raw", [Passes, Blocks, Blocks], "VRRP moves an address, OSPF drops a neighbour"),
     row_of(Signal::AfXdp, "af-xdp", [Blocks, Blocks, Blocks], "its queue is torn down under it; some drivers do not come back (ethernet-linux-ice issue 61)"),
     row_of(Signal::MemoryProvider, "memory-provider", [Blocks, Blocks, Blocks], "the queue's memory is a process's own (io_uring zero copy, dma-buf)"),
     row_of(Signal::Packet, "packet", [Passes, Warns, Blocks], "a tap misses packets; one whose interface is taken away is unbound"),

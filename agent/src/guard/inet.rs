@@ -31,12 +31,12 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// Bit sets of states: TCP_ESTABLISHED; and, for UDP, all.
 const ESTABLISHED: u32 = 1 << 1;
-const ANY: u32 = u32::MAX;
+pub(super) const ANY: u32 = u32::MAX;
 /// `struct inet_diag_req_v2`; `struct inet_diag_msg`.
 const REQUEST_BYTES: usize = 56;
 const ANSWER_BYTES: usize = 72;
 /// Sockets told of one kind; of more, that there are more.
-const SOCKETS_MAX: usize = 20_000;
+pub(super) const SOCKETS_MAX: usize = 20_000;
 
 pub(super) struct Tcp;
 
@@ -82,9 +82,7 @@ impl Sign for Udp {
         let mut found = Found::default();
         let mut all = Vec::new();
         for family in [AF_INET, AF_INET6] {
-            let mut payload = vec![family, IPPROTO_UDP, 0, 0];
-            payload.extend_from_slice(&ANY.to_ne_bytes());
-            payload.resize(REQUEST_BYTES, 0);
+            let payload = request(family, IPPROTO_UDP, ANY);
             let sockets = sockets(scene.host, &Ask::Diag { payload, most: SOCKETS_MAX })?;
             for port in &scene.ports {
                 more(&mut found, Signal::Udp, port, sockets.len());
@@ -147,7 +145,15 @@ pub(super) struct Socket {
     pub(super) inode: u32,
 }
 
-fn sockets(host: &dyn Host, ask: &Ask) -> Result<Vec<Socket>> {
+/// Asks for every socket of this family and protocol in these states.
+pub(super) fn request(family: u8, protocol: u8, states: u32) -> Vec<u8> {
+    let mut payload = vec![family, protocol, 0, 0];
+    payload.extend_from_slice(&states.to_ne_bytes());
+    payload.resize(REQUEST_BYTES, 0);
+    payload
+}
+
+pub(super) fn sockets(host: &dyn Host, ask: &Ask) -> Result<Vec<Socket>> {
     Ok(host.request(ask)?.iter().filter_map(|answer| parse(answer)).collect())
 }
 

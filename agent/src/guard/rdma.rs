@@ -2,12 +2,15 @@
 //! DPDK's mlx5 driver (which leaves the kernel's driver bound) and everything else on verbs.
 //!
 //! A context is asked for first: users of a driver's own commands (DevX) may have no queue pair that the
-//! kernel counts. An entry without a process is a user in another process-id namespace: in use, by nobody
-//! who can be named. The kernel's own management queue pairs (`ib_core`) are no users.
+//! kernel counts. Whose a resource is: [`owner`].
 //!
-//! In exclusive mode (`rdma system`) a device in another network namespace is not seen.
+//! In exclusive mode (`rdma system`) a device that is in another network namespace is not listed here. Its
+//! PCI function tells that there is one, and by which verbs device: who has that open is found, and who
+//! has not is unknown.
 //!
 //! Source: include/uapi/rdma/rdma_netlink.h; Documentation/ABI/stable/sysfs-class-infiniband.
+
+mod owner;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +23,7 @@ use super::{
     Sign,
     clue::{Alone, Clue, Found, Token, held, unknown},
     pass,
+    rdma::owner::Owner,
     scene::{Port, Scene, device, entries, number, present},
 };
 use crate::{
@@ -34,17 +38,14 @@ use crate::{
 const GET: u8 = 1;
 const PORT_GET: u8 = 5;
 const RES_QP_GET: u8 = 10;
+const RES_CM_ID_GET: u8 = 11;
 const RES_CTX_GET: u8 = 22;
 // enum rdma_nldev_attr
 const DEV_INDEX: u16 = 1;
 const DEV_NAME: u16 = 2;
 const RES_QP: u16 = 19;
-const RES_PID: u16 = 28;
-const RES_KERN_NAME: u16 = 29;
 const NDEV_INDEX: u16 = 50;
 const RES_CTX: u16 = 86;
-/// The kernel's own queue pairs for management datagrams.
-const MANAGEMENT: &str = "ib_core";
 
 const CLASS: &str = "/sys/class/infiniband";
 const VERBS: &str = "/sys/class/infiniband_verbs";
@@ -58,12 +59,12 @@ impl Sign for Rdma {
 
     fn look(&self, scene: &Scene<'_>) -> Result<Found> {
         let names = entries(scene.host, Path::new(CLASS))?;
+        let mut found = elsewhere(scene)?;
         // The kernel is not asked where there is nothing: that would load its module.
         if names.is_empty() {
-            return Ok(Found::default());
+            return Ok(found);
         }
         let devices = devices(scene.host);
-        let mut found = Found::default();
         for port in &scene.ports {
             for name in &names {
                 match is_on(scene, port, name, devices.as_ref().ok())? {
@@ -176,11 +177,14 @@ fn users(
         }
         fault
     }))?;
+    // Names alone: without them a module is told as the connection manager.
+    let ids = ask(host, RES_CM_ID_GET, Some(device.index)).unwrap_or_default();
+    let connections = owner::connections(&ids);
     let mut told = BTreeSet::new();
     let tables =
         [(RES_CTX, contexts.unwrap_or_default(), "verbs context"), (RES_QP, pairs, "queue pair")];
     for (table, answers, words) in tables {
-        for owner in answers.iter().flat_map(|answer| owners(answer, table)) {
+        for owner in answers.iter().flat_map(|answer| owner::owners(answer, table, &connections)) {
             if told.insert(owner.clone()) {
                 found.holders.extend(holder(host, port, name, owner, words));
             }
@@ -189,34 +193,47 @@ fn users(
     Ok(found)
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Owner {
-    Process(u32),
-    Kernel(String),
-    Hidden,
-}
-
-/// Whose the entries of a table are.
-fn owners(answer: &[u8], table: u16) -> Vec<Owner> {
-    let Some(table) = Attrs(answer).find(table) else { return Vec::new() };
-    let owner = |entry: Attrs<'_>| match (word(entry, RES_PID), entry.find(RES_KERN_NAME)) {
-        (Some(pid), _) if pid != 0 => Owner::Process(pid),
-        (_, Some(name)) => Owner::Kernel(name.text().to_owned()),
-        (_, None) => Owner::Hidden,
-    };
-    table.nested().map(|entry| owner(entry.nested())).collect()
-}
-
+/// Each owner without a name of a process has an identifier of its own: who takes the harm to one upon himself
+/// has not taken that to another.
 fn holder(host: &dyn Host, port: &Port, name: &str, owner: Owner, words: &str) -> Option<Holder> {
     let how = format!("RDMA {words} on {name}");
-    let of = |how: String| held(Signal::Rdma, &port.name, name, how);
+    let of = |what: &str, how: String| held(Signal::Rdma, &port.name, what, how);
     match owner {
         Owner::Process(pid) if pass::is_ours(host, pid) => None,
-        Owner::Process(pid) => Some(Holder { process: Some(pass::process(host, pid)), ..of(how) }),
-        Owner::Kernel(user) if user == MANAGEMENT => None,
-        Owner::Kernel(user) => Some(of(format!("{how}, of the kernel's {user}"))),
-        Owner::Hidden => Some(of(format!("{how}, of a process that is hidden from this one"))),
+        Owner::Process(pid) => {
+            Some(Holder { process: Some(pass::process(host, pid)), ..of(name, how) })
+        }
+        Owner::Nobody => None,
+        Owner::Kernel(user) => {
+            Some(of(&format!("{name}/{user}"), format!("{how}, of the kernel's {user}")))
+        }
+        Owner::Hidden => {
+            let how = format!("{how}, of a process that is hidden from this one");
+            Some(of(&format!("{name}/hidden"), how))
+        }
     }
+}
+
+/// RDMA devices of these functions that are in another network namespace. Their folder in sysfs is there,
+/// and its entries are that namespace's (drivers/infiniband/core/device.c ib_class).
+fn elsewhere(scene: &Scene<'_>) -> Result<Found> {
+    let mut found = Found::default();
+    for (port, address) in scene.functions() {
+        let folder = device(address);
+        let names = present(scene.host.list(&folder.join("infiniband")))?;
+        if names.is_none_or(|names| !names.is_empty()) {
+            continue;
+        }
+        let how = format!("the RDMA device of {address} is in another network namespace");
+        let what = format!("{address}/elsewhere");
+        found.holders.push(Holder { what, ..unknown(Signal::Rdma, &port.name, how) });
+        let nodes = folder.join("infiniband_verbs");
+        for node in entries(scene.host, &nodes)? {
+            let numbers = number(scene.host, &nodes.join(&node).join("dev"))?;
+            found.clues.extend(numbers.map(|numbers| open(port, address, &node, numbers)));
+        }
+    }
+    Ok(found)
 }
 
 /// `/sys/class/infiniband_verbs/uverbs0/{ibdev,dev}`.
@@ -230,40 +247,20 @@ fn verbs(host: &dyn Host, port: &Port, name: &str) -> Result<Found> {
         if present(host.read(&folder.join("ibdev")))?.is_none_or(|device| device.trim() != name) {
             continue;
         }
-        found.clues.extend(number(host, &folder.join("dev"))?.map(|(major, minor)| Clue {
-            signal: Signal::Rdma,
-            port: port.name.clone(),
-            what: name.to_owned(),
-            token: Token::Device(major, minor),
-            how: format!("RDMA verbs on {name} (/dev/infiniband/{node} open)"),
-            certainty: Certainty::InUse,
-            alone: Alone::Nothing,
-        }));
+        let numbers = number(host, &folder.join("dev"))?;
+        found.clues.extend(numbers.map(|numbers| open(port, name, &node, numbers)));
     }
     Ok(found)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn owners_are_processes_the_kernel_or_hidden() {
-        let entry = |fill: &dyn Fn(&mut Writer) -> &mut Writer| {
-            let mut entry = Writer::new();
-            fill(&mut entry);
-            entry
-        };
-        let mut table = Writer::new();
-        table.nest(87, &entry(&|entry| entry.u32(RES_PID, 4321)));
-        table.nest(87, &entry(&|entry| entry.text(RES_KERN_NAME, "nvme_rdma")));
-        table.nest(87, &entry(&|entry| entry.u32(64, 1)));
-        let mut answer = Writer::new();
-        answer.u32(DEV_INDEX, 0).nest(RES_CTX, &table);
-        let found = owners(answer.as_bytes(), RES_CTX);
-        let kernel = Owner::Kernel("nvme_rdma".to_owned());
-        assert_eq!(found, [Owner::Process(4321), kernel, Owner::Hidden]);
-        let whole = answer.into_bytes();
-        (0..whole.len()).for_each(|length| drop(owners(&whole[..length], RES_CTX)));
+fn open(port: &Port, what: &str, node: &str, (major, minor): (u32, u32)) -> Clue {
+    Clue {
+        signal: Signal::Rdma,
+        port: port.name.clone(),
+        what: what.to_owned(),
+        token: Token::Device(major, minor),
+        how: format!("RDMA verbs on {what} (/dev/infiniband/{node} open)"),
+        certainty: Certainty::InUse,
+        alone: Alone::Nothing,
     }
 }

@@ -33,6 +33,7 @@ mod numbers;
 mod param;
 mod quirk;
 mod random;
+mod rdma;
 mod route;
 mod script;
 mod sockets;
@@ -61,6 +62,7 @@ pub use model::{Effect, Traffic};
 pub use param::{Param, ParamType};
 pub use quirk::{Quirk, Reset};
 pub use random::Random;
+pub use rdma::{Maker, Owned, SimRdma};
 pub use script::{Act, Blow, Event, Injection, Moment};
 pub use sockets::{Protocol, SimSocket};
 
@@ -478,8 +480,7 @@ fn answer(state: &mut State, ask: &Ask) -> Result<Vec<Vec<u8>>, Refusal> {
         }
         Ask::Route { kind, mode, payload } => route::ask(state, *kind, *mode, payload),
         Ask::Diag { payload, most } => sockets::ask(state, payload, *most),
-        // This machine has no RDMA devices.
-        Ask::Rdma { .. } => Err(Refusal::errno(libc::EOPNOTSUPP)),
+        Ask::Rdma { command, mode: _, payload } => rdma::ask(state, *command, payload),
         Ask::Ethtool { nic, buffer } => ioctl::ask(state, nic, buffer).map(|reply| vec![reply]),
     }
 }

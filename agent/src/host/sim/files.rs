@@ -105,7 +105,10 @@ pub(super) fn tree(state: &State) -> Tree {
         }
     }
     for (path, text) in &state.machine.files {
-        tree.insert(path.clone(), Node::Text(text.clone()));
+        match path.strip_suffix('/') {
+            Some(path) => tree.insert(path.to_owned(), Node::Directory),
+            None => tree.insert(path.clone(), Node::Text(text.clone())),
+        };
     }
     for (path, target) in &state.machine.links {
         tree.insert(path.clone(), Node::Link(target.clone()));

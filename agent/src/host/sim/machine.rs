@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    around::Around, model::Traffic, param::Param, quirk::Quirk, script::Event, sockets::SimSocket,
+    around::Around, model::Traffic, param::Param, quirk::Quirk, rdma::SimRdma, script::Event,
+    sockets::SimSocket,
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +35,7 @@ pub struct Machine {
     pub sysctls: BTreeMap<String, String>,
     /// Module -> parameter -> value; a value here can be written.
     pub modules: BTreeMap<String, BTreeMap<String, String>>,
-    /// Any other file, by absolute path; readable only.
+    /// Any other file, by absolute path; readable only. One whose path ends in `/` is an empty directory.
     pub files: BTreeMap<String, String>,
     /// Any other symbolic link: `/proc/7/fd/3` -> `/dev/netmap`.
     pub links: BTreeMap<String, String>,
@@ -45,6 +46,7 @@ pub struct Machine {
     /// Paths that may not be read, nor anything below them.
     pub sealed: BTreeSet<String>,
     pub sockets: Vec<SimSocket>,
+    pub rdma: Vec<SimRdma>,
     /// Images below the kernel's firmware path, by name.
     pub placed: BTreeMap<String, String>,
     /// What somebody else does to this machine, and when.
@@ -73,6 +75,7 @@ impl Default for Machine {
             inodes: BTreeMap::new(),
             sealed: BTreeSet::new(),
             sockets: Vec::new(),
+            rdma: Vec::new(),
             placed: BTreeMap::new(),
             script: Vec::new(),
             traffic: Traffic::default(),

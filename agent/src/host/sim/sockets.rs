@@ -14,6 +14,7 @@ const AF_INET6: u8 = 10;
 const AF_XDP: u8 = 44;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const RAW: u8 = 255;
 /// TCP_ESTABLISHED, TCP_CLOSE (a UDP socket that is not connected).
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
@@ -43,6 +44,8 @@ pub struct SimSocket {
 pub enum Protocol {
     Tcp,
     Udp,
+    /// Its local port is the IP protocol.
+    Raw,
     Xdp,
     /// No socket: an io_uring whose memory a receive queue uses (zero copy).
     IoUring,
@@ -57,6 +60,7 @@ pub(super) fn ask(state: &State, payload: &[u8], most: usize) -> Result<Vec<Vec<
     let wanted = |socket: &&SimSocket| match socket.protocol {
         Protocol::Tcp => protocol == TCP && family_of(socket) == family,
         Protocol::Udp => protocol == UDP && family_of(socket) == family,
+        Protocol::Raw => protocol == RAW && family_of(socket) == family,
         Protocol::Xdp => family == AF_XDP,
         Protocol::IoUring => false,
     };

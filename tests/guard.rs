@@ -1,6 +1,8 @@
 //! Who uses a NIC, found from the kernel's files as they are documented: each signal alone, on a machine
 //! that has nothing else; and the same where a file may not be read.
 
+#[path = "guard/beyond.rs"]
+mod beyond;
 #[path = "guard/rdma.rs"]
 mod rdma;
 
@@ -177,6 +179,12 @@ const TRACES: &[Trace] = &[
         file(m, "/proc/7/maps", "7f0000000000-7f0000100000 rw-s 00000000 00:17 9 \
              /sys/devices/pci0000:3b/0000:3b:02.0/resource0\n");
     }, Some(PID), "/proc/7/maps"),
+    (Signal::Uio, "ice", |m| {
+        // A driver of another name; mapped by its own device, and that closed.
+        virtual_function(m, "igb_uio_pf");
+        file(m, &format!("{VF}/uio/uio4/dev"), "240:4\n");
+        file(m, "/proc/7/maps", "7f0000000000-7f0000100000 rw-s 00000000 00:05 9 /dev/uio4\n");
+    }, Some(PID), "/proc/7/maps"),
     (Signal::Dpdk, "ice", |m| {
         file(m, "/run/dpdk/rte/config", "");
         m.inodes.insert("/run/dpdk/rte/config".to_owned(), 4242);
@@ -192,6 +200,7 @@ const TRACES: &[Trace] = &[
     (Signal::Onload, "sfc", |m| {
         file(m, "/proc/driver/sfc_resource/resources", "*** VI ***\ncurrent = 2\n    max = 4\n");
     }, None, "/proc/driver/sfc_resource/resources"),
+    (Signal::Onload, "xilinx_efct", |m| file(m, "/proc/driver/onload/stacks_k", "4: -1 0 1 2 3\n"), None, "/proc/driver/onload/stacks_k"),
     (Signal::Onload, "ice", |m| {
         file(m, "/sys/module/sfc_resource/afxdp/register", "");
         file(m, "/proc/driver/onload/stacks", "0: 7 0 1 2 3\n");
@@ -201,6 +210,10 @@ const TRACES: &[Trace] = &[
         file(m, "/proc/net/pf_ring/info", "PF_RING Version : 8.6.0\n");
         file(m, "/proc/net/pf_ring/7-eth1.0", "Bound Device(s)    : eth1\nActive : 1\n");
         file(m, "/proc/net/pf_ring/dev/eth1/info", "Name: eth1\nPolling Mode: NAPI/ZC\n");
+    }, Some(PID), "/proc/net/pf_ring"),
+    (Signal::PfRing, "ice", |m| {
+        file(m, "/sys/module/pf_ring/refcnt", "1\n");
+        file(m, "/proc/net/pf_ring/7-any.0", "Active : 1\n");
     }, Some(PID), "/proc/net/pf_ring"),
     (Signal::Netmap, "ixgbe", |m| {
         file(m, "/sys/class/misc/netmap/dev", "10:58\n");
@@ -213,13 +226,34 @@ const TRACES: &[Trace] = &[
     (Signal::Registers, "mlx5_core", |m| {
         link(m, "/proc/7/fd/3", "/sys/devices/pci0000:3b/0000:3b:00.0/resource0");
     }, Some(PID), "/proc/7/fd"),
+    (Signal::Registers, "mlx5_core", |m| {
+        file(m, "/proc/7/maps", "7f0000000000-7f0000100000 rw-s 00000000 00:17 9 \
+             /sys/devices/pci0000:3b/0000:3b:00.0/resource0\n");
+    }, Some(PID), "/proc/7/maps"),
     (Signal::Vf, "ice", |m| virtual_function(m, "iavf"), None, "/sys/devices/pci0000:3b/0000:3b:02.0"),
     (Signal::Ptp, "ice", |m| {
         file(m, &format!("{DEVICE}/ptp/ptp0/dev"), "248:0\n");
         opens(m, "/dev/ptp0", "248:0");
     }, Some(PID), "/proc/7/fd"),
+    (Signal::Ptp, "ice", |m| {
+        file(m, &format!("{DEVICE}/ptp/ptp0/dev"), "248:0\n");
+        // A virtual clock that follows it.
+        file(m, &format!("{DEVICE}/ptp/ptp0/ptp1/dev"), "248:1\n");
+        opens(m, "/dev/ptp1", "248:1");
+    }, Some(PID), "/proc/7/fd"),
+    (Signal::Forward, "ice", |m| {
+        file(m, "/proc/sys/net/ipv4/conf/eth1/forwarding", "1\n");
+        file(m, "/proc/net/snmp", "Ip: Forwarding ForwDatagrams\nIp: 1 77\n");
+        file(m, "/proc/sys/net/netfilter/nf_conntrack_count", "1\n");
+        m.tracked = vec![("172.17.0.2".parse().expect("an address"), "192.0.2.9".parse().expect("an address"))];
+    }, None, "/proc/sys/net/netfilter"),
     (Signal::DefaultRoute, "ice", |m| m.default_route = Some("eth1".to_owned()), None, ""),
     (Signal::Sibling, "ice", sibling, None, "/sys/devices/pci0000:3b/0000:3b:00.1/class"),
+    (Signal::Bmc, "ice", |m| {
+        // SMBIOS itself, where no module shows it: type 38, six bytes, no strings.
+        file(m, "/sys/firmware/dmi/tables/DMI", "\u{26}\u{6}\0\0\u{1}\u{20}\0\0");
+        file(m, &format!("{DEVICE}/index"), "1\n");
+    }, None, "/sys/firmware/dmi/tables/DMI"),
     (Signal::Bmc, "ice", |m| {
         file(m, "/sys/firmware/dmi/entries/38-0/raw", "");
         file(m, &format!("{DEVICE}/index"), "1\n");
@@ -391,8 +425,8 @@ fn many_connections_of_one_process_are_one_holder() {
 fn a_siblings_users_are_hurt_by_a_reset_alone() {
     let mut two = machine("ice");
     sibling(&mut two);
-    two.nics[1].around.addresses = vec![address("192.0.2.2")];
-    socket(&mut two, Protocol::Tcp, "192.0.2.2:5000", "192.0.2.9:443");
+    two.nics[1].around.addresses = vec![address("198.51.100.2")];
+    socket(&mut two, Protocol::Tcp, "198.51.100.2:5000", "198.51.100.9:443");
     let report = look(two);
     let tcp = report.holders().iter().find(|holder| holder.signal == Signal::Tcp);
     assert_eq!(tcp.expect("its connection").port, "eth2");

@@ -3,7 +3,7 @@
 //! Each signal has one file and one line in [`SIGNALS`]. A signal reads the kernel's own tables and names
 //! clues (a socket's inode, a device's number); one pass over /proc then finds the processes that have
 //! them open. What cannot be found out is told as a holder of certainty `unknown`, and counts as in use.
-//! Absence of all signals is no proof: a program may keep a device mapped that it has closed.
+//! Absence of all signals is no proof: what no table of the kernel shows is not seen.
 
 mod bmc;
 pub mod bypass;
@@ -12,8 +12,11 @@ mod default_route;
 mod dpdk;
 mod elsewhere;
 mod exanic;
+mod forward;
 mod inet;
+mod leaves;
 mod listener;
+mod maps;
 mod member;
 mod multicast;
 mod netmap;
@@ -90,8 +93,10 @@ static SIGNALS: &[&dyn Sign] = &[
     &netmap::Netmap,
     &exanic::Exanic,
     &registers::Registers,
+    &maps::Maps,
     &vf::Vf,
     &ptp::Ptp,
+    &forward::Forward,
     &member::Member,
     &stacked::Stacked,
     &elsewhere::Elsewhere,

@@ -30,6 +30,19 @@ pub trait Host: Send + Sync {
     /// Writes a file of sysfs or procfs in one write(2), so that the kernel's refusal is ours.
     fn write(&self, path: &Path, text: &str) -> Result<()>;
 
+    /// Which of these texts a file has, however long it is (64 MiB at most): read in parts and not kept. Empty
+    /// where the file is.
+    fn mentions(&self, path: &Path, words: &[String]) -> Result<Vec<bool>> {
+        let text = self.read(path)?;
+        let has = |word: &String| text.contains(word.as_str());
+        Ok(if text.is_empty() { Vec::new() } else { words.iter().map(has).collect() })
+    }
+
+    /// A file's bytes, where it is no text. At most 1 MiB.
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
+        self.read(path).map(String::into_bytes)
+    }
+
     /// The names in a directory, sorted.
     fn list(&self, path: &Path) -> Result<Vec<String>>;
 
@@ -179,6 +192,9 @@ pub enum Ask {
     /// NETLINK_RDMA's device family (RDMA_NL_NLDEV): `command` is of `enum rdma_nldev_command`;
     /// payload and answers are TLVs.
     Rdma { command: u8, mode: Mode, payload: Vec<u8> },
+    /// A dump of one of netfilter's subsystems (NETLINK_NETFILTER); `payload` is `struct nfgenmsg` and its TLVs.
+    /// Answers likewise, at most `most` of them.
+    Netfilter { subsystem: u8, message: u8, payload: Vec<u8>, most: usize },
     /// SIOCETHTOOL on `nic` with this buffer (its first word is the command); answers the buffer.
     Ethtool { nic: String, buffer: Vec<u8> },
 }

@@ -54,14 +54,14 @@ fn each_user_of_the_kernel_is_named_and_each_has_an_id_of_its_own() {
     let report = look(busy);
     let ids: Vec<String> = report.holders().iter().map(|holder| holder.id()).collect();
     let expected = [
-        "held:rdma:feedd",
         "held:rdma:mlx5_0/nvme_rdma",
         "held:rdma:mlx5_0/smc",
         "held:rdma:mlx5_0/hidden",
+        "held:rdma:feedd",
     ];
     assert_eq!(ids, expected, "{:#?}", report.holders());
     // Who takes the harm to the known ones upon himself has not taken that to the hidden one.
-    let known: Vec<String> = ids[..3].to_vec();
+    let known: Vec<String> = ids.iter().filter(|id| !id.ends_with("/hidden")).cloned().collect();
     let Ruling::Refused(refusal) = report.judge(Disruption::NicReset, &known) else {
         panic!("a hidden user was overridden by others' ids");
     };

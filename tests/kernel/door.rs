@@ -31,6 +31,28 @@ fn opens_and_reads_in_this_namespace() {
     assert_eq!(now.boot_id.len(), 36, "{}", now.boot_id);
 }
 
+/// A JVM's mappings are longer than any file that is read whole.
+#[test]
+fn a_long_file_is_looked_through_in_parts() {
+    let linux = Linux::new().expect("open the machine");
+    let file = std::env::temp_dir().join(format!("nicmend-long-{}", std::process::id()));
+    let words = ["/0000:3b:00.0/resource", "/dev/uio4\n", "nowhere"].map(str::to_owned);
+    // Also across the end of a part.
+    for at in [(1 << 16) - 40, (1 << 16) - 1, (1 << 16) + 5, 3 << 20] {
+        let mut text = "x".repeat(at);
+        text.push_str("/0000:3b:00.0/resource0\n");
+        text.push_str(&"y".repeat(1 << 20));
+        text.push_str("/dev/uio4\n");
+        std::fs::write(&file, text).expect("a long file");
+        assert!(linux.read(&file).is_err(), "it is not read whole");
+        let found = linux.mentions(&file, &words).expect("look through it");
+        assert_eq!(found, [true, true, false], "{at}");
+    }
+    std::fs::write(&file, "").expect("an empty file");
+    assert!(linux.mentions(&file, &words).expect("look through it").is_empty());
+    std::fs::remove_file(&file).expect("remove it");
+}
+
 #[test]
 fn a_foreign_sysfs_is_noticed_and_replaced() {
     if !ready("a_foreign_sysfs_is_noticed_and_replaced") {

@@ -105,7 +105,11 @@ fn reaches(ask: &Ask, command: u8, ioctls: &[u32], nic: &NicFacts, ifindex: u32)
             let index = header.and_then(|header| header.find(1)).and_then(|index| index.number());
             *mode == Mode::Dump || index == Some(u64::from(ifindex))
         }
-        Ask::Genl { .. } | Ask::Route { .. } | Ask::Diag { .. } | Ask::Rdma { .. } => false,
+        Ask::Genl { .. }
+        | Ask::Route { .. }
+        | Ask::Diag { .. }
+        | Ask::Rdma { .. }
+        | Ask::Netfilter { .. } => false,
         Ask::Ethtool { nic: name, buffer } => {
             let number = u32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
             *name == nic.name && ioctls.contains(&number)
@@ -264,7 +268,9 @@ fn asking_about_one_nic_leaves_the_others_alone() {
             }
             Ask::Ethtool { nic, .. } => assert_eq!(nic, "eth1"),
             Ask::Genl { .. } | Ask::Route { .. } => {}
-            Ask::Diag { .. } | Ask::Rdma { .. } => panic!("an inventory lists no sockets"),
+            Ask::Diag { .. } | Ask::Rdma { .. } | Ask::Netfilter { .. } => {
+                panic!("an inventory lists no sockets")
+            }
         }
     }
     let all = Recorder::new(rich()).take();
@@ -331,7 +337,9 @@ fn it_never_reads_what_stalls_nics_and_never_writes() {
             Ask::Genl { family: Genl::Devlink, command, .. } => assert_eq!(command, 51),
             // RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE.
             Ask::Route { kind, .. } => assert!([18, 22, 26].contains(&kind), "rtnetlink {kind}"),
-            Ask::Diag { .. } | Ask::Rdma { .. } => panic!("an inventory lists no sockets"),
+            Ask::Diag { .. } | Ask::Rdma { .. } | Ask::Netfilter { .. } => {
+                panic!("an inventory lists no sockets")
+            }
             Ask::Ethtool { buffer, .. } => {
                 let number = u32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
                 assert!(IOCTLS.contains(&number), "ioctl {number:#x}");

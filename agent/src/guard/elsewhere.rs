@@ -27,6 +27,7 @@ use crate::{
 
 /// Namespaces looked into; a host with more is not looked through to its end.
 const NAMESPACES_MAX: usize = 512;
+const TIME_NS_MAX: u64 = 2_000_000_000;
 
 /// include/uapi/linux/rtnetlink.h, if_link.h, net_namespace.h.
 const RTM_GETLINK: u16 = 18;
@@ -67,7 +68,12 @@ impl Sign for Elsewhere {
         if namespaces.len() > NAMESPACES_MAX {
             closed.push(format!("{NAMESPACES_MAX} of {} were looked into", namespaces.len()));
         }
+        let began = scene.host.now().mono_ns;
         for (inode, (pid, path)) in namespaces.iter().take(NAMESPACES_MAX) {
+            if scene.host.now().mono_ns.saturating_sub(began) > TIME_NS_MAX {
+                closed.push("they could not be looked through in 2 s".to_owned());
+                break;
+            }
             match links(scene.host, path) {
                 Ok(links) => {
                     let each = scene.ports.iter();

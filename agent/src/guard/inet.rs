@@ -1,7 +1,8 @@
 //! TCP connections and UDP sockets at the NIC's own addresses, and those of what sits on it (its VLANs,
 //! bond, bridge), by sock_diag.
 //!
-//! Left out is what never leaves the host: a connection whose other end is an address of it. A UDP socket
+//! Connections from other addresses of the host (on lo or dummy) count where the kernel's route leaves by the
+//! port. Left out is what never leaves the host: a connection whose other end is an address of it. A UDP socket
 //! that is bound to no address is not told to be the NIC's, unless it is bound to the interface itself;
 //! what it has joined is ([`super::multicast`]).
 //!
@@ -17,6 +18,7 @@ use policy::holders::{Certainty, Signal};
 use super::{
     Sign,
     clue::{Alone, Clue, Found, Token, unknown},
+    leaves::Routes,
     scene::{Port, Scene},
 };
 use crate::{
@@ -46,7 +48,7 @@ impl Sign for Tcp {
     }
 
     fn look(&self, scene: &Scene<'_>) -> Result<Found> {
-        let mut found = Found::default();
+        let mut found = strays(scene, Signal::Tcp, &established(scene)?);
         for port in &scene.ports {
             let wanted = Wanted { protocol: IPPROTO_TCP, states: ESTABLISHED, extensions: 0 };
             for addresses in port.addresses.chunks(ADDRESSES_MAX) {
@@ -64,6 +66,52 @@ impl Sign for Tcp {
         }
         Ok(found)
     }
+}
+
+fn established(scene: &Scene<'_>) -> Result<Vec<Socket>> {
+    let mut all = Vec::new();
+    for family in [AF_INET, AF_INET6] {
+        let payload = request(family, IPPROTO_TCP, ESTABLISHED);
+        all.extend(sockets(scene.host, &Ask::Diag { payload, most: SOCKETS_MAX })?);
+    }
+    Ok(all)
+}
+
+/// Connections from other addresses of this host (a service's on lo or dummy, another NIC's) whose packets
+/// leave by a port all the same.
+fn strays(scene: &Scene<'_>, signal: Signal, all: &[Socket]) -> Found {
+    let routes = Routes::new(scene.host);
+    let mut found = Found::default();
+    let goes_out = |socket: &&Socket| {
+        let (here, there) = (socket.local.ip(), socket.remote.ip());
+        !there.is_unspecified()
+            && !there.is_loopback()
+            && !scene.local.contains(&there)
+            && !here.is_unspecified()
+    };
+    for socket in all.iter().filter(goes_out) {
+        let (here, there) = (socket.local.ip(), socket.remote.ip());
+        let others = |port: &&Port| {
+            let counted = signal == Signal::Udp && port.stack.contains(&socket.ifindex);
+            !port.addresses.contains(&here) && !counted
+        };
+        if scene.ports.iter().all(|port| !others(&port)) {
+            continue;
+        }
+        let by = routes.leaves_by(there, Some(here));
+        let leaves = |port: &&Port| by.is_some_and(|by| port.stack.contains(&by));
+        for port in scene.ports.iter().filter(others).filter(leaves) {
+            let words = if signal == Signal::Tcp { "TCP connection" } else { "UDP socket" };
+            let (local, remote) = (socket.local, socket.remote);
+            let how = format!("{words} {local} to {remote}, which leaves by {}", port.name);
+            found.clues.push(clue(signal, port, socket, how));
+        }
+    }
+    if let Some(gap) = routes.gap() {
+        let each = scene.ports.iter();
+        found.holders.extend(each.map(|port| unknown(signal, &port.name, gap.clone())));
+    }
+    found
 }
 
 fn tcp(port: &Port, socket: &Socket) -> Clue {
@@ -89,6 +137,7 @@ impl Sign for Udp {
             }
             all.extend(sockets);
         }
+        found.add(strays(scene, Signal::Udp, &all));
         for port in &scene.ports {
             let inner = |socket: &Socket| {
                 !socket.remote.ip().is_unspecified() && scene.local.contains(&socket.remote.ip())

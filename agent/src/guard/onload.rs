@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{fault::Result, host::Host};
 
-const STACKS: &str = "/proc/driver/onload/stacks";
+/// Those of processes, and those that live on in the kernel alone (orphans).
+const STACKS: [&str; 2] = ["/proc/driver/onload/stacks", "/proc/driver/onload/stacks_k"];
 const RESOURCES: &str = "/proc/driver/sfc_resource/resources";
 const OVER_XDP: &str = "/sys/module/sfc_resource/afxdp/register";
 /// Device, and what it stands for.
@@ -38,7 +39,7 @@ impl Sign for Onload {
         let mut found = Found::default();
         for port in &scene.ports {
             let driver = port.nic.as_ref().map_or("", |nic| &nic.driver);
-            let certainty = match (driver.starts_with("sfc"), anywhere) {
+            let certainty = match (is_solarflares(driver), anywhere) {
                 (true, _) => Certainty::InUse,
                 (false, true) => Certainty::Unknown,
                 (false, false) => continue,
@@ -47,6 +48,11 @@ impl Sign for Onload {
         }
         Ok(found)
     }
+}
+
+/// `sfc`, `sfc_ef100`, `sfc_siena`; `xilinx_efct` is the X3's.
+fn is_solarflares(driver: &str) -> bool {
+    driver.starts_with("sfc") || driver == "xilinx_efct"
 }
 
 fn one(host: &dyn Host, port: &Port, certainty: Certainty) -> Result<Found> {
@@ -71,7 +77,14 @@ fn one(host: &dyn Host, port: &Port, certainty: Certainty) -> Result<Found> {
         certainty,
         alone: Alone::Nothing,
     });
-    for (id, pid) in stacks(&present(host.read(Path::new(STACKS)))?.unwrap_or_default()) {
+    let mut lists = String::new();
+    for file in STACKS {
+        lists.push_str(&present(host.read(Path::new(file)))?.unwrap_or_default());
+    }
+    let mut told: Vec<(u32, u32)> = stacks(&lists);
+    told.sort_unstable();
+    told.dedup_by_key(|(id, _)| *id);
+    for (id, pid) in told {
         let how = format!("Onload stack {id}");
         let process = (pid > 0).then(|| pass::process(host, pid));
         let holder = held(Signal::Onload, &port.name, &port.name, how);

@@ -62,11 +62,18 @@ fn bound(scene: &Scene<'_>, name: &str) -> Vec<Holder> {
                 held(Signal::PfRing, &port.name, &port.name, said(scene.host, name, &port.name))
             }
             Ok(devices) if !devices.is_empty() => continue,
-            // Bound to nothing that is told: by its name, or to any.
+            // Not told: by its name.
             Ok(_) if names.contains(&device) => {
                 held(Signal::PfRing, &port.name, &port.name, said(scene.host, name, &port.name))
             }
-            Ok(_) => continue,
+            // Made, and not yet bound to anything.
+            Ok(_) if device == "none" => continue,
+            Ok(_) if scene.links.values().any(|link| link.name == device) => continue,
+            Ok(_) => {
+                let how =
+                    format!("PF_RING ring {name} is on any interface, or does not tell on which");
+                unknown(Signal::PfRing, &port.name, how)
+            }
             // It ended meanwhile.
             Err(fault) if fault.kind == Kind::Unsupported => continue,
             Err(fault) => unknown(Signal::PfRing, &port.name, fault.to_string()),

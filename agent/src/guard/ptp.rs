@@ -1,6 +1,10 @@
 //! Clock daemons (ptp4l, phc2sys, chronyd) on the NIC's hardware clock: who has /dev/ptpN open.
 //!
-//! Source: Documentation/driver-api/ptp.rst; `/sys/bus/pci/devices/BDF/ptp/ptpN/dev`.
+//! Virtual clocks of it count too.
+//!
+//! Source: Documentation/driver-api/ptp.rst; drivers/ptp/ptp_vclock.c; `/sys/bus/pci/devices/BDF/ptp/ptpN/dev`.
+
+use std::path::PathBuf;
 
 use policy::holders::{Certainty, Signal};
 
@@ -22,8 +26,17 @@ impl Sign for Ptp {
         let mut found = Found::default();
         for (port, address) in scene.functions() {
             let folder = device(address).join("ptp");
+            let mut clocks: Vec<(String, PathBuf)> = Vec::new();
             for clock in entries(scene.host, &folder)? {
-                let numbers = number(scene.host, &folder.join(&clock).join("dev"))?;
+                let folder = folder.join(&clock);
+                // A virtual clock (n_vclocks) is below the one that it follows.
+                let below = entries(scene.host, &folder)?;
+                let below = below.into_iter().filter(|name| is_clock(name));
+                clocks.extend(below.map(|name| (name.clone(), folder.join(name))));
+                clocks.push((clock, folder));
+            }
+            for (clock, folder) in clocks {
+                let numbers = number(scene.host, &folder.join("dev"))?;
                 found.clues.extend(numbers.map(|(major, minor)| Clue {
                     signal: Signal::Ptp,
                     port: port.name.clone(),
@@ -37,4 +50,9 @@ impl Sign for Ptp {
         }
         Ok(found)
     }
+}
+
+/// `ptp3`, and not `ptp_clock`.
+fn is_clock(name: &str) -> bool {
+    name.strip_prefix("ptp").is_some_and(|number| number.parse::<u32>().is_ok())
 }

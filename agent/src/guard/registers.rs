@@ -1,7 +1,8 @@
 //! Programs that have the device's registers or memory open through sysfs (`resourceN`,
 //! `rom`): firmware tools such as mstflint at work. `config` does not count: who lists devices reads it.
 //!
-//! Source: Documentation/PCI/sysfs-pci.rst. A program that has mapped them and closed the file is not seen.
+//! Source: Documentation/PCI/sysfs-pci.rst. A program that has mapped them and closed the file is told
+//! by [`super::maps`].
 
 use policy::holders::{Certainty, Signal};
 

@@ -1,24 +1,19 @@
 //! Functions handed to user space by uio: DPDK with igb_uio or uio_pci_generic.
 //!
-//! What counts is who has `/dev/uioN` open, or the function's memory mapped: the mapping stays when the
-//! descriptor is closed, so where a function is bound to uio every process's mappings are looked through.
+//! What counts is who has `/dev/uioN` open, or the function's memory mapped ([`super::maps`]).
 //!
 //! Source: Documentation/driver-api/uio-howto.rst.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use policy::holders::{Certainty, Holder, Signal};
+use policy::holders::{Certainty, Signal};
 
 use super::{
     Sign,
     clue::{Alone, Clue, Found, Token, unknown},
-    pass::{self, Seen},
-    scene::{Port, Scene, device, entries, link_to, number, present},
+    scene::{Scene, device, entries, link_to, number},
 };
 use crate::fault::Result;
-
-/// Processes whose mappings are looked through.
-const PROCESSES_MAX: usize = 20_000;
 
 pub(super) struct Uio;
 
@@ -33,11 +28,11 @@ impl Sign for Uio {
 
     fn look(&self, scene: &Scene<'_>) -> Result<Found> {
         let mut found = Found::default();
-        for (port, address) in bound(scene)? {
-            let folder = device(address).join("uio");
-            let names = entries(scene.host, &folder)?;
+        for (port, address) in scene.functions() {
+            let Some(names) = nodes(scene, address)? else { continue };
             for name in &names {
-                let numbers = number(scene.host, &folder.join(name).join("dev"))?;
+                let file = device(address).join("uio").join(name).join("dev");
+                let numbers = number(scene.host, &file)?;
                 found.clues.extend(numbers.map(|(major, minor)| Clue {
                     signal: Signal::Uio,
                     port: port.name.clone(),
@@ -55,47 +50,15 @@ impl Sign for Uio {
         }
         Ok(found)
     }
-
-    fn after(&self, scene: &Scene<'_>, seen: &Seen) -> Vec<Holder> {
-        // Where it cannot be read what is bound, `look` has said so.
-        let bound = bound(scene).unwrap_or_default();
-        if bound.is_empty() {
-            return Vec::new();
-        }
-        let mut holders = Vec::new();
-        for pid in seen.pids.iter().take(PROCESSES_MAX) {
-            let maps = present(scene.host.read(&PathBuf::from(format!("/proc/{pid}/maps"))));
-            for (port, address) in &bound {
-                let (how, certainty) = match &maps {
-                    Ok(Some(maps)) if maps.contains(&format!("/{address}/resource")) => {
-                        (format!("has the memory of {address} mapped"), Certainty::InUse)
-                    }
-                    Ok(_) => continue,
-                    Err(fault) => (fault.to_string(), Certainty::Unknown),
-                };
-                let process = Some(pass::process(scene.host, *pid));
-                let what = (*address).to_owned();
-                let holder = unknown(Signal::Uio, &port.name, how);
-                holders.push(Holder { process, what, certainty, ..holder });
-            }
-        }
-        if seen.pids.len() > PROCESSES_MAX {
-            let how = format!("more than {PROCESSES_MAX} processes' mappings to look through");
-            holders.extend(
-                bound.iter().map(|(port, _)| unknown(Signal::Uio, &port.name, how.clone())),
-            );
-        }
-        holders
-    }
 }
 
-fn bound<'s>(scene: &'s Scene<'_>) -> Result<Vec<(&'s Port, &'s str)>> {
-    let mut bound = Vec::new();
-    for (port, address) in scene.functions() {
-        let driver = link_to(scene.host, Path::new(&device(address).join("driver")))?;
-        if driver.is_some_and(|driver| is_uio(&driver)) {
-            bound.push((port, address));
-        }
+/// `uio0`: the devices of a function that is a user-space program's by uio, whatever its driver is called.
+/// `None` where it is not.
+pub(super) fn nodes(scene: &Scene<'_>, address: &str) -> Result<Option<Vec<String>>> {
+    let names = entries(scene.host, &device(address).join("uio"))?;
+    if !names.is_empty() {
+        return Ok(Some(names));
     }
-    Ok(bound)
+    let driver = link_to(scene.host, Path::new(&device(address).join("driver")))?;
+    Ok(driver.is_some_and(|driver| is_uio(&driver)).then_some(names))
 }

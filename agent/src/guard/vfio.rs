@@ -2,7 +2,8 @@
 //!
 //! Bound is not open: what counts is who has the function's group (`/dev/vfio/N`) or device
 //! (`/dev/vfio/devices/vfioN`) open, or the descriptor that either gave out. That one says which function
-//! it is since Linux 6.18 (`vfio-device-syspath:` in fdinfo); before, any of them counts.
+//! it is since Linux 6.18 (`vfio-device-syspath:` in fdinfo); before, any of them counts. What is mapped and
+//! closed is told by [`super::maps`].
 //!
 //! Source: Documentation/driver-api/vfio.rst.
 
@@ -68,12 +69,16 @@ impl Sign for Vfio {
 fn bound<'s>(scene: &'s Scene<'_>) -> Result<Vec<(&'s Port, &'s str)>> {
     let mut bound = Vec::new();
     for (port, address) in scene.functions() {
-        let driver = link_to(scene.host, &device(address).join("driver"))?;
-        if driver.is_some_and(|driver| is_vfio(&driver)) {
+        if is_bound(scene, address)? {
             bound.push((port, address));
         }
     }
     Ok(bound)
+}
+
+pub(super) fn is_bound(scene: &Scene<'_>, address: &str) -> Result<bool> {
+    let driver = link_to(scene.host, &device(address).join("driver"))?;
+    Ok(driver.is_some_and(|driver| is_vfio(&driver)))
 }
 
 fn one(scene: &Scene<'_>, port: &Port, address: &str) -> Result<Found> {

@@ -48,6 +48,9 @@ const DIAG_BY_FAMILY: u16 = 20;
 const RDMA: isize = 20;
 const NLDEV: u16 = 5;
 const RDMA_CLIENT_SHIFT: u16 = 10;
+/// NETLINK_NETFILTER; where a type's message begins (include/uapi/linux/netfilter/nfnetlink.h).
+const NETFILTER: isize = 12;
+const SUBSYSTEM_SHIFT: u16 = 8;
 const RTM_GETLINK: u16 = 18;
 /// Bytes of `struct ifinfomsg`; all zero asks for every interface.
 const IFINFOMSG_BYTES: usize = 16;
@@ -115,6 +118,14 @@ impl Host for Linux {
         self.files.read(path)
     }
 
+    fn mentions(&self, path: &Path, words: &[String]) -> Result<Vec<bool>> {
+        self.files.mentions(path, words)
+    }
+
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
+        self.files.bytes(path)
+    }
+
     fn write(&self, path: &Path, text: &str) -> Result<()> {
         self.files.write(path, text)
     }
@@ -166,6 +177,10 @@ impl Host for Linux {
                 self.files.check_namespace("ask the RDMA devices")?;
                 rdma(*command, *mode, payload)
             }
+            Ask::Netfilter { subsystem, message, payload, most } => {
+                self.files.check_namespace("ask netfilter")?;
+                netfilter((*subsystem, *message), payload, *most)
+            }
             Ask::Ethtool { nic, buffer } => Ok(vec![self.ethtool.exchange(nic, buffer)?]),
         }
     }
@@ -176,9 +191,11 @@ impl Host for Linux {
                 self.files.check_namespace("ask the kernel")?;
                 lengthy::exchange(*family, *command, *mode, payload, heard)
             }
-            Ask::Route { .. } | Ask::Rdma { .. } | Ask::Diag { .. } | Ask::Ethtool { .. } => {
-                self.request(ask)
-            }
+            Ask::Route { .. }
+            | Ask::Rdma { .. }
+            | Ask::Diag { .. }
+            | Ask::Netfilter { .. }
+            | Ask::Ethtool { .. } => self.request(ask),
         }
     }
 
@@ -251,6 +268,12 @@ fn rdma(command: u8, mode: Mode, payload: &[u8]) -> Result<Vec<Vec<u8>>> {
     let act = format!("RDMA netlink command {command}");
     let kind = NLDEV << RDMA_CLIENT_SHIFT | u16::from(command);
     Netlink::open(RDMA)?.exchange(&act, kind, mode, payload)
+}
+
+fn netfilter((subsystem, message): (u8, u8), payload: &[u8], most: usize) -> Result<Vec<Vec<u8>>> {
+    let act = format!("netfilter subsystem {subsystem} message {message}");
+    let kind = u16::from(subsystem) << SUBSYSTEM_SHIFT | u16::from(message);
+    Netlink::open(NETFILTER)?.at_most(most).exchange(&act, kind, Mode::Dump, payload)
 }
 
 impl Generic {

@@ -20,6 +20,21 @@ pub enum NicId {
     Virtual { netns: u64, name: String, mac: String },
 }
 
+impl NicId {
+    /// Whether both are ports of one device, by PCI slot or serial number: it resets as a whole.
+    pub fn shares_device(&self, other: &NicId) -> bool {
+        match (self, other) {
+            (NicId::Pci { address, serial }, NicId::Pci { address: theirs, serial: other }) => {
+                let slot = crate::inventory::slot;
+                slot(address) == slot(theirs) || (!serial.is_empty() && serial == other)
+            }
+            (NicId::Virtual { .. }, NicId::Virtual { .. }) => self == other,
+            (NicId::Pci { .. }, NicId::Virtual { .. })
+            | (NicId::Virtual { .. }, NicId::Pci { .. }) => false,
+        }
+    }
+}
+
 impl std::fmt::Display for NicId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -241,7 +256,28 @@ fn mac(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_pci_address, pci_of};
+    use super::{NicId, is_pci_address, pci_of};
+
+    #[test]
+    fn ports_of_a_device_share_a_slot_or_a_serial_number() {
+        let id = |address: &str, serial: &str| NicId::Pci {
+            address: address.to_owned(),
+            serial: serial.to_owned(),
+        };
+        let one = id("0000:3b:00.0", "aa");
+        assert!(one.shares_device(&one));
+        assert!(one.shares_device(&id("0000:3b:00.1", "ab")));
+        assert!(one.shares_device(&id("0000:5e:00.0", "aa")));
+        assert!(!one.shares_device(&id("0000:5e:00.0", "ab")));
+        assert!(!id("0000:3b:00.0", "").shares_device(&id("0000:5e:00.0", "")));
+        let made = |name: &str| NicId::Virtual {
+            netns: 1,
+            name: name.to_owned(),
+            mac: "02:00:00:00:00:01".to_owned(),
+        };
+        assert!(made("veth0").shares_device(&made("veth0")));
+        assert!(!made("veth0").shares_device(&made("veth1")) && !one.shares_device(&made("veth0")));
+    }
 
     #[test]
     fn only_the_nics_own_function_is_its_pci_address() {

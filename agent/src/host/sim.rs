@@ -463,6 +463,7 @@ fn describe(ask: &Ask) -> String {
         Ask::Route { kind, .. } => format!("ask rtnetlink type {kind}"),
         Ask::Diag { .. } => "list sockets".to_owned(),
         Ask::Rdma { command, .. } => format!("ask RDMA netlink command {command}"),
+        Ask::Netfilter { .. } => "list tracked connections".to_owned(),
         Ask::Ethtool { nic, .. } => format!("SIOCETHTOOL on {nic}"),
     }
 }
@@ -481,6 +482,7 @@ fn answer(state: &mut State, ask: &Ask) -> Result<Vec<Vec<u8>>, Refusal> {
         Ask::Route { kind, mode, payload } => route::ask(state, *kind, *mode, payload),
         Ask::Diag { payload, most } => sockets::ask(state, payload, *most),
         Ask::Rdma { command, mode: _, payload } => rdma::ask(state, *command, payload),
+        Ask::Netfilter { most, .. } => Ok(sockets::tracked(state, *most)),
         Ask::Ethtool { nic, buffer } => ioctl::ask(state, nic, buffer).map(|reply| vec![reply]),
     }
 }

@@ -217,7 +217,8 @@ impl Host for Careful<'_> {
             Ask::Genl { family: Genl::Netdev | Genl::Devlink, .. }
             | Ask::Route { .. }
             | Ask::Diag { .. }
-            | Ask::Rdma { .. } => self.host.request(ask),
+            | Ask::Rdma { .. }
+            | Ask::Netfilter { .. } => self.host.request(ask),
             Ask::Ethtool { nic, buffer } => {
                 let known = self.nics.iter().find(|known| known.name == *nic);
                 self.check(known, read_of_ioctl(buffer))?;

@@ -69,8 +69,18 @@ impl Host for Look<'_> {
             | Ask::Route { mode: Mode::Do | Mode::Create | Mode::Append | Mode::Replace, .. }
             | Ask::Diag { .. }
             | Ask::Rdma { .. }
+            | Ask::Netfilter { .. }
             | Ask::Ethtool { .. } => self.host.request(ask),
         }
+    }
+
+    /// Large, and asked for once: not kept.
+    fn mentions(&self, path: &Path, words: &[String]) -> Result<Vec<bool>> {
+        self.host.mentions(path, words)
+    }
+
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
+        self.host.bytes(path)
     }
 
     fn mode(&self, path: &Path) -> Result<u32> {

@@ -429,9 +429,10 @@ fn owned_by_another(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
     let reserved = |kept: &Kept| fold::reserved(&plan.nic, plan.host.netns, &kept.name);
     let keys: Vec<String> = plan.snapshot.iter().map(reserved).collect();
     for run in history.runs.iter().filter(|run| run.unfinished()) {
-        if run.standby.as_ref() == Some(&plan.nic) {
+        // Another port of the device could take the standby along.
+        if run.standby.as_ref().is_some_and(|standby| standby.shares_device(&plan.nic)) {
             let why = format!(
-                "{} is the standby path of run {}, which is not finished; `nicmend recover` first",
+                "the device of {} is the standby path of run {}, which is not finished; `nicmend recover` first",
                 plan.nic_name, run.id
             );
             return Err(Declined::new(Exit::Refused, "owner", why));

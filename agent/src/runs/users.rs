@@ -88,7 +88,8 @@ pub(super) fn standby(
     };
     let history = desk.history()?;
     let busy = |run: &&crate::log::RunRecord| {
-        run.unfinished() && (run.nic == found.id || run.standby.as_ref() == Some(&found.id))
+        let takes = |id: &crate::host::NicId| id.shares_device(&found.id);
+        run.unfinished() && (takes(&run.nic) || run.standby.as_ref().is_some_and(takes))
     };
     let owner = history.runs.iter().find(busy).map(|run| run.id.clone());
     let probed = standby::probe(meter);

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use nix::sched::{CloneFlags, setns};
 
-use super::{Generic, ROUTE, SOCK_DIAG, diag, rdma, socket::Netlink};
+use super::{Generic, ROUTE, SOCK_DIAG, diag, netfilter, rdma, socket::Netlink};
 use crate::{
     fault::{Fault, Kind, Result},
     host::Ask,
@@ -44,6 +44,9 @@ fn one(ask: &Ask, route: &mut Option<Netlink>) -> Answers {
         }
         Ask::Diag { payload, most } => diag(Netlink::open(SOCK_DIAG)?, payload, *most),
         Ask::Rdma { command, mode, payload } => rdma(*command, *mode, payload),
+        Ask::Netfilter { subsystem, message, payload, most } => {
+            netfilter((*subsystem, *message), payload, *most)
+        }
         Ask::Ethtool { nic, .. } => {
             let act = format!("SIOCETHTOOL on {nic}");
             Err(Fault::new(Kind::Unsupported, act, "not asked in other namespaces"))

@@ -21,6 +21,9 @@ use crate::fault::{Fault, Kind, Result};
 
 /// A longer file is refused rather than cut.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Of a file that is looked through and not kept: the size of a part, and of the whole.
+const PART_BYTES: usize = 1 << 16;
+const LOOKED_THROUGH_MAX: usize = 1 << 26;
 const ENTRIES_MAX: usize = 1 << 16;
 /// Views of procfs that follow the calling thread's network namespace.
 const THREADS_OWN: [&str; 3] = ["/proc/sys/net", "/proc/thread-self/net", "/proc/thread-self/ns"];
@@ -40,6 +43,13 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn read(&self, path: &Path) -> Result<String> {
+        let bytes = self.bytes(path)?;
+        String::from_utf8(bytes).map_err(|_| {
+            Fault::new(Kind::Malformed, format!("read {}", path.display()), "not UTF-8 text")
+        })
+    }
+
+    pub(super) fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
         let act = format!("read {}", path.display());
         let file = self.open(&act, path, OFlag::O_RDONLY)?;
         let mut bytes = Vec::new();
@@ -48,7 +58,40 @@ impl Files {
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(Fault::new(Kind::Malformed, act, "the file is longer than 1 MiB"));
         }
-        String::from_utf8(bytes).map_err(|_| Fault::new(Kind::Malformed, act, "not UTF-8 text"))
+        Ok(bytes)
+    }
+
+    /// Which of these texts the file has; nothing where it is empty.
+    pub(super) fn mentions(&self, path: &Path, words: &[String]) -> Result<Vec<bool>> {
+        let act = format!("look through {}", path.display());
+        let mut file = std::fs::File::from(self.open(&act, path, OFlag::O_RDONLY)?);
+        let longest = words.iter().map(String::len).max().unwrap_or(0);
+        let mut found = vec![false; words.len()];
+        // A word may lie across two parts: the end of one is looked at with the next.
+        let (mut part, mut kept, mut total) = (vec![0; PART_BYTES + longest], 0, 0);
+        loop {
+            let read = match file.read(&mut part[kept..]) {
+                Ok(read) => read,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => {
+                    return Err(Fault::errno(&act, e.raw_os_error().unwrap_or(libc::EIO), None));
+                }
+            };
+            if read == 0 {
+                return Ok(if total == 0 { Vec::new() } else { found });
+            }
+            total += read;
+            if total > LOOKED_THROUGH_MAX {
+                return Err(Fault::new(Kind::Malformed, act, "the file is longer than 64 MiB"));
+            }
+            let filled = kept + read;
+            let text = String::from_utf8_lossy(&part[..filled]);
+            for (word, found) in words.iter().zip(&mut found) {
+                *found = *found || text.contains(word.as_str());
+            }
+            kept = filled.min(longest.saturating_sub(1));
+            part.copy_within(filled - kept..filled, 0);
+        }
     }
 
     /// One write(2): the kernel takes the whole text or refuses it.

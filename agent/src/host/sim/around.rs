@@ -98,6 +98,22 @@ pub(super) fn ask(state: &mut State, kind: u16, mode: Mode, payload: &[u8]) -> O
     }
 }
 
+/// Where a packet to the destination that is asked for leaves: by the NIC whose network it is in, else by the
+/// default route.
+pub(super) fn leaves_by(state: &State, payload: &[u8]) -> Option<u32> {
+    let to = Attrs(payload.get(12..)?).find(1)?.payload;
+    let within = |address: &SimAddress| {
+        let (here, bits) = (octets(&address.address), usize::from(address.length));
+        let mask = |bytes: &[u8]| -> Vec<bool> {
+            (0..bits).map(|bit| bytes[bit / 8] & (0x80 >> (bit % 8)) != 0).collect()
+        };
+        here.len() == to.len() && bits <= to.len() * 8 && mask(&here) == mask(to)
+    };
+    let on = |nic: &&SimNic| nic.around.addresses.iter().any(within);
+    let by_default = || state.machine.nic(state.machine.default_route.as_ref()?);
+    Some(state.machine.nics.iter().find(on).or_else(by_default)?.ifindex)
+}
+
 fn family(address: &IpAddr) -> u8 {
     if address.is_ipv4() { AF_INET } else { AF_INET6 }
 }

@@ -3,7 +3,10 @@
 //!
 //! Everything has a default, so that a description says only what matters to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -47,6 +50,8 @@ pub struct Machine {
     pub sealed: BTreeSet<String>,
     pub sockets: Vec<SimSocket>,
     pub rdma: Vec<SimRdma>,
+    /// Tracked connections: who began each, and the end that answers.
+    pub tracked: Vec<(IpAddr, IpAddr)>,
     /// Images below the kernel's firmware path, by name.
     pub placed: BTreeMap<String, String>,
     /// What somebody else does to this machine, and when.
@@ -76,6 +81,7 @@ impl Default for Machine {
             sealed: BTreeSet::new(),
             sockets: Vec::new(),
             rdma: Vec::new(),
+            tracked: Vec::new(),
             placed: BTreeMap::new(),
             script: Vec::new(),
             traffic: Traffic::default(),

@@ -40,6 +40,13 @@ pub(super) fn ask(state: &mut State, kind: u16, mode: Mode, payload: &[u8]) -> A
             let nic = state.machine.by_index(ifindex).ok_or_else(gone)?;
             Ok(vec![link(state, nic)])
         }
+        (RTM_GETROUTE, Mode::Do) => {
+            let ifindex = around::leaves_by(state, payload);
+            let ifindex = ifindex.ok_or_else(|| Refusal::errno(libc::ENETUNREACH))?;
+            let mut message = RouteMessage::default();
+            message.attributes = vec![RouteAttribute::Oif(ifindex)];
+            Ok(vec![bytes(&message)])
+        }
         (RTM_SETLINK | RTM_NEWLINK, Mode::Do) => set(state, payload).map(|()| Vec::new()),
         _ => {
             let answers = around::ask(state, kind, mode, payload);

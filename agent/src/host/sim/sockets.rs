@@ -68,6 +68,25 @@ pub(super) fn ask(state: &State, payload: &[u8], most: usize) -> Result<Vec<Vec<
     Ok(found.map(|socket| message(state, socket)).collect())
 }
 
+/// A dump of connection tracking (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
+pub(super) fn tracked(state: &State, most: usize) -> Vec<Vec<u8>> {
+    let tuple = |source: &IpAddr| {
+        let (mut ip, mut tuple) = (Writer::new(), Writer::new());
+        match source {
+            IpAddr::V4(v4) => ip.put(1, &v4.octets()),
+            IpAddr::V6(v6) => ip.put(3, &v6.octets()),
+        };
+        tuple.nest(1, &ip);
+        tuple
+    };
+    let one = |(from, to): &(IpAddr, IpAddr)| {
+        let mut whole = Writer::new();
+        whole.nest(1, &tuple(from)).nest(2, &tuple(to));
+        [&[0; 4][..], whole.as_bytes()].concat()
+    };
+    state.machine.tracked.iter().take(most).map(one).collect()
+}
+
 fn family_of(socket: &SimSocket) -> u8 {
     if socket.local.is_some_and(|local| local.is_ipv6()) { AF_INET6 } else { AF_INET }
 }

@@ -2,8 +2,14 @@
 
 #![allow(clippy::disallowed_methods)] // a test works on the machine itself
 
+#[path = "guard/conntrack.rs"]
+mod conntrack;
 #[path = "run/exchange.rs"]
 mod exchange;
+#[path = "guard/headless.rs"]
+mod headless;
+#[path = "guard/inet.rs"]
+mod inet;
 #[path = "guard/packet.rs"]
 mod packet;
 #[path = "judged/xsk.rs"]
@@ -11,7 +17,8 @@ mod xsk;
 
 use std::{
     io::{BufRead, BufReader},
-    net::{Ipv4Addr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsFd,
     process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -88,6 +95,121 @@ fn sockets_are_found_with_their_process() {
         }
         Err(why) => tests::skip(test, &format!("no AF_XDP socket can be bound here: {why}")),
     }
+}
+
+/// VRRP and OSPF daemons, and whoever listens on one interface: nothing of theirs has the NIC's address.
+#[test]
+fn raw_sockets_and_bound_listeners_are_found_with_their_process() {
+    let test = "raw_sockets_and_bound_listeners_are_found_with_their_process";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let me = std::process::id();
+    let here = Ipv4Addr::new(10, 98, 0, 1);
+    for signal in ["raw", "multicast", "listener"] {
+        assert!(holders(&exchange, signal).is_empty(), "{signal} before anything is open");
+    }
+    // OSPF: one socket for all interfaces, which joins on each.
+    let ospf = inet::raw(89).expect("a raw socket");
+    inet::join(&ospf, Ipv4Addr::new(224, 0, 0, 5), here).expect("join");
+    let how = held_by(&exchange, "multicast", me)["how"].to_string();
+    assert!(how.contains("OSPF") && how.contains("224.0.0.5"), "{how}");
+    drop(ospf);
+    // VRRP: a socket of the interface's own.
+    let vrrp = inet::raw(112).expect("a raw socket");
+    inet::bind_to(&vrrp, NIC).expect("bind to the interface");
+    let how = held_by(&exchange, "raw", me)["how"].to_string();
+    assert!(how.contains("112 (VRRP)"), "{how}");
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a listener");
+    assert!(holders(&exchange, "listener").is_empty(), "it is bound to no interface yet");
+    inet::bind_to(&listener, NIC).expect("bind to the interface");
+    assert_eq!(held_by(&exchange, "listener", me)["certainty"], "in-use");
+    drop((vrrp, listener));
+    for signal in ["raw", "multicast", "listener"] {
+        assert!(holders(&exchange, signal).is_empty(), "{signal} when all is closed");
+    }
+}
+
+/// A container behind this host: its packets have no socket here.
+#[test]
+fn traffic_that_is_forwarded_for_others_is_found() {
+    let test = "traffic_that_is_forwarded_for_others_is_found";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let netns = &exchange.netns;
+    netns.veth("nmfw0", "nmfw1", 1);
+    let mut container =
+        Command::new("unshare").args(["-n", "sleep", "600"]).spawn().expect("start a container");
+    let pid = container.id().to_string();
+    let script = format!(
+        "until [ \"$(readlink /proc/{pid}/ns/net)\" != \"$(readlink /proc/self/ns/net)\" ]; do \
+         sleep 0.05; done; ip link set nmfw1 netns {pid}; ip addr add 10.97.0.1/24 dev nmfw0; \
+         sysctl -q -w net.ipv4.conf.all.forwarding=1; \
+         nsenter -t {pid} -n sh -ec 'ip addr add 10.97.0.2/24 dev nmfw1; ip link set nmfw1 up; \
+         ip route add default via 10.97.0.1'"
+    );
+    netns.run("sh", &["-ec", &script]);
+    assert_eq!(holders(&exchange, "forward"), Vec::<Value>::new(), "nothing was forwarded yet");
+    let send = format!("nsenter -t {pid} -n bash -c 'echo > /dev/udp/{FAR}/9'");
+    let forwarded = "for _ in $(seq 100); do SEND; \
+        [ \"$(awk '/^Ip: [0-9]/ { print $7 }' /proc/net/snmp)\" != 0 ] && exit 0; sleep 0.1; done; exit 1";
+    netns.run("sh", &["-c", &forwarded.replace("SEND", &send)]);
+    // Nothing is tracked here: for whom, nobody knows.
+    let found = holders(&exchange, "forward");
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["certainty"], "unknown", "{found:#?}");
+    let (inner, far) = (Ipv4Addr::new(10, 97, 0, 2), Ipv4Addr::new(10, 98, 0, 2));
+    match conntrack::track(inner, far) {
+        Ok(()) => {
+            let found = holders(&exchange, "forward");
+            assert_eq!(found.len(), 1, "{found:#?}");
+            assert_eq!(found[0]["certainty"], "in-use", "{found:#?}");
+            assert_eq!(found[0]["what"], "10.97.0.2", "{found:#?}");
+        }
+        Err(why) => tests::skip(test, &format!("no connection can be tracked here: {why}")),
+    }
+    container.kill().expect("end the container");
+    container.wait().expect("end the container");
+}
+
+/// A service's address on lo, whose packets leave by the NIC.
+#[test]
+fn a_connection_from_another_address_is_found_by_its_route() {
+    let test = "a_connection_from_another_address_is_found_by_its_route";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    exchange.netns.run("ip", &["addr", "add", "203.0.113.5/32", "dev", "lo"]);
+    exchange.netns.run("ip", &["link", "set", "lo", "up"]);
+    let socket = UdpSocket::bind("203.0.113.5:0").expect("a socket");
+    assert!(holders(&exchange, "udp").is_empty(), "it goes nowhere yet");
+    socket.connect((FAR, 9)).expect("a route");
+    let how = held_by(&exchange, "udp", std::process::id())["how"].to_string();
+    assert!(how.contains(&format!("leaves by {NIC}")), "{how}");
+}
+
+/// A capture on an interface that went away meanwhile says nothing of the others.
+#[test]
+fn a_tap_on_an_interface_that_is_gone_is_nobodys() {
+    let test = "a_tap_on_an_interface_that_is_gone_is_nobodys";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    exchange.netns.veth("nmgone0", "nmgone1", 1);
+    let tap = packet::bound("nmgone0").expect("a packet socket");
+    exchange.netns.run("ip", &["link", "del", "nmgone0"]);
+    let table = exchange.netns.run("cat", &["/proc/net/packet"]);
+    assert!(table.lines().any(|line| line.split_whitespace().nth(4) == Some("-1")), "{table}");
+    assert_eq!(holders(&exchange, "packet"), Vec::<Value>::new());
+    drop(tap);
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_is_found() {
+    let test = "a_process_whose_first_thread_has_ended_is_found";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let tap = packet::bound(NIC).expect("a packet socket");
+    let other = headless::Headless::with(tap.as_fd());
+    drop(tap);
+    let patience = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        other.has_lost_its_head()
+    });
+    assert!(patience, "its first thread goes on");
+    assert_eq!(held_by(&exchange, "packet", other.pid())["certainty"], "in-use");
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 #[path = "law/back.rs"]
 mod back;
+#[path = "law/deeds.rs"]
+mod deeds;
 #[allow(dead_code, unreachable_pub)] // not all of it is wanted here
 #[path = "approvals/keys.rs"]
 mod keys;

@@ -10,6 +10,7 @@ mod audit;
 mod burden;
 mod campaign;
 mod catalog;
+mod deeds;
 mod demo;
 mod firmware;
 mod freeze;

@@ -17,6 +17,7 @@ use crate::{
     fault::{Fault, Kind},
     firmware::kept::Kept,
     host::{Host, Nic},
+    intake,
     log::{Entry, Fact, Stamp, Who},
     measure::{Meter, Reach, Window},
     plan::Step,
@@ -158,6 +159,7 @@ impl Engine<'_> {
                 Action::Finish(end) => {
                     // The last facts, made durable if the disk still can.
                     let _ = self.store.sync();
+                    self.take_up();
                     let _ = self.store.seal();
                     return end;
                 }
@@ -203,6 +205,10 @@ impl Engine<'_> {
     /// Appends facts as entries of this run.
     pub fn record(&mut self, facts: Vec<Fact>, durable: Durable) -> Result<(), Fault> {
         self.in_office(durable)?;
+        // On the way back nothing waits for a disk.
+        if durable == Durable::Yes {
+            self.take_up();
+        }
         if self.lost_count {
             self.seq = self.store.length()?;
             self.lost_count = false;
@@ -224,6 +230,21 @@ impl Engine<'_> {
         self.seq += entries.len() as u64;
         self.lost_count = false;
         Ok(())
+    }
+
+    /// Enters what others did meanwhile. A disk that fails here fails our own entry, too, and says so then.
+    fn take_up(&mut self) {
+        let taken = intake::take_up(self.host, self.store, (self.epoch, &self.who));
+        let note = |words: String| (self.tell)(&Telling::Note(words));
+        match taken {
+            Ok(taken) if taken.is_nothing() => return,
+            Ok(taken) => {
+                taken.entered.iter().for_each(|deed| note(format!("{deed}: in the log")));
+                taken.refused.into_iter().for_each(|why| note(format!("refused: {why}")));
+            }
+            Err(fault) => note(format!("what others did is not in the log yet: {fault}")),
+        }
+        self.lost_count = true;
     }
 
     /// A writer that has been replaced writes no more into the log than to the machine: whoever took over

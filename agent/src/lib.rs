@@ -29,6 +29,7 @@ pub mod audit;
 pub mod campaign;
 pub mod cli;
 pub mod engine;
+pub mod intake;
 pub mod law;
 pub mod probation;
 pub mod rehearsal;

@@ -7,6 +7,7 @@
 pub mod after;
 pub mod base64;
 pub mod checkpoint;
+pub mod deed;
 pub mod fact;
 pub mod firmware;
 pub mod fold;

@@ -10,6 +10,24 @@ pub mod sim;
 
 use crate::fault::Result;
 
+/// Something that waits for the log's writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handed {
+    /// The file's name.
+    pub name: String,
+    /// Its bytes, or why it is nothing that could be read.
+    pub found: std::result::Result<Vec<u8>, String>,
+}
+
+/// What became of something that was handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The log has it, durably.
+    Entered,
+    /// It is no deed, and the log says so.
+    Refused,
+}
+
 /// Where durable things go. Real: [`disk::Disk`]; in tests: a disk that can be crashed.
 pub trait Store: Send + Sync {
     /// Adds entries to the log, in order. Durable only after [`Store::sync`].
@@ -35,6 +53,16 @@ pub trait Store: Send + Sync {
     /// Signs what is durable and makes the signature durable too. A store without a key has nothing to
     /// sign.
     fn seal(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What other processes have handed over to the log's writer, the oldest first; a bounded number.
+    fn handed_over(&self) -> Result<Vec<Handed>> {
+        Ok(Vec::new())
+    }
+
+    /// Takes away what was handed over; durable.
+    fn settle(&self, _name: &str, _fate: Fate) -> Result<()> {
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use agent::store::disk::{Access, Disk};
 use policy::approval::NAMESPACE;
 
 use crate::{
@@ -76,8 +77,12 @@ fn two_people_approve_a_plan_and_openssh_agrees() {
     assert_eq!(code(&first), 0, "{}", said(&first));
     let shown = String::from_utf8_lossy(&first.stdout);
     assert!(shown.contains("link.tx-queue-len") && shown.contains("-> 500"), "in words: {shown}");
+    // Somebody else writes the log now: the approval counts at once, and is entered by the next writer.
+    let writer = Disk::open(&desk.exchange.state(), Access::Write).expect("a writer");
     let second = desk.approve(&["--key", text(&lead), "--json"]);
     assert_eq!(code(&second), 0, "{}", said(&second));
+    drop(writer);
+    assert_eq!(code(&desk.exchange.done(&["thaw"])), 0);
     let approved = json(&second);
     assert_eq!(approved["approver"], "desk-lead");
 

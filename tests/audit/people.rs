@@ -58,14 +58,15 @@ fn a_log_is_read_exported_proved_and_cosigned() {
     desk.says(0, &["freeze", "--why", "an auditor, \"looking\""]);
     desk.says(0, &["thaw"]);
     let whole = desk.json(0, &["audit", "verify"]);
-    assert_eq!((&whole["whole"], &whole["entries"]), (&true.into(), &3.into()));
+    // The key; and of each a request, a decision, and what came of it.
+    assert_eq!((&whole["whole"], &whole["entries"]), (&true.into(), &7.into()));
     let key = whole["keys"][0].as_str().unwrap().to_owned();
     let shown = desk.says(0, &["audit", "show"]);
     assert!(shown.contains("frozen: frozen by uid") && shown.contains("key-created"), "{shown}");
     assert_eq!(desk.says(0, &["audit", "show", "--kind", "thawed"]).lines().count(), 1);
     assert_eq!(desk.says(0, &["audit", "show", "--to", "2020-01-01"]), "no entries\n");
     let me = nix::unistd::geteuid().as_raw().to_string();
-    assert_eq!(desk.says(0, &["audit", "show", "--person", &me]).lines().count(), 3);
+    assert_eq!(desk.says(0, &["audit", "show", "--person", &me]).lines().count(), 7);
     assert_eq!(desk.says(0, &["audit", "show", "--person", "4242"]), "no entries\n");
     exports(&desk);
     let kept = desk.state.log("checkpoint");
@@ -81,10 +82,10 @@ fn a_log_is_read_exported_proved_and_cosigned() {
     // An edit is named, by every command that vouches.
     crate::logs::exchange(&desk.state.log("tile/entries/000"), "looking", "locking");
     let bad = desk.json(1, &["audit", "verify"]);
-    assert_eq!(bad["first-bad"]["entry"], 1);
-    assert!(desk.says(1, &["audit", "verify"]).starts_with("NOT WHOLE: first at entry 1"));
+    assert_eq!(bad["first-bad"]["entry"], 3);
+    assert!(desk.says(1, &["audit", "verify"]).starts_with("NOT WHOLE: first at entry 3"));
     desk.says(1, &["audit", "witness"]);
-    desk.says(1, &["audit", "prove", "1"]);
+    desk.says(1, &["audit", "prove", "3"]);
     desk.says(1, &["audit", "export"]);
 }
 
@@ -101,10 +102,10 @@ fn exports(desk: &Desk) {
     }
     let csv = desk.says(0, &["audit", "export", "--format", "csv", "--from", "2020-01-01"]);
     let rows: Vec<&str> = csv.lines().collect();
-    assert_eq!(rows.len(), 4);
+    assert_eq!(rows.len(), 8);
     assert!(rows[0].starts_with("entry,utc,"));
     assert!(
-        rows[2].contains("\"frozen by uid 0: an auditor, \"\"looking\"\"\"")
+        rows[4].contains("\"frozen by uid 0: an auditor, \"\"looking\"\"\"")
             || !nix::unistd::geteuid().is_root()
     );
     desk.says(2, &["audit", "export", "--from", "yesterday"]);
@@ -115,7 +116,7 @@ fn exports(desk: &Desk) {
 fn proves(desk: &Desk, key: &str) {
     let proof = desk.state.0.with_extension("tlog-proof");
     let path = proof.to_str().unwrap();
-    desk.says(0, &["audit", "prove", "1", "-o", path]);
+    desk.says(0, &["audit", "prove", "3", "-o", path]);
     desk.says(2, &["audit", "prove", "99"]);
     if !tests::programs_or_skip(TEST, &["python3"]) {
         return;
@@ -228,6 +229,54 @@ fn a_person_is_found_by_either_name() {
     if let Some(name) = who.principal {
         assert!(desk.says(0, &["audit", "show", "--person", &name]).contains("frozen"));
     }
+}
+
+/// The log has one writer. What people do meanwhile binds at once, and the next writer enters it.
+#[test]
+fn what_is_done_beside_a_writer_is_entered_by_the_next_in_order_and_with_its_time() {
+    let Some(desk) = Desk::new() else { return };
+    assert!(desk.says(0, &["thaw"]).contains("was not frozen"));
+    let writer = desk.state.writer();
+    let entries = || desk.state.entries().len();
+    let before = entries();
+    assert_eq!(desk.json(0, &["freeze", "--why", "first"])["was-frozen"], false);
+    assert!(desk.says(0, &["freeze", "--why", "second"]).contains("it was frozen before: first"));
+    assert!(desk.says(0, &["thaw"]).contains("it was frozen: second"));
+    desk.says(0, &["freeze", "--why", "third"]);
+    assert_eq!(fs::read_to_string(desk.state.0.join("frozen")).unwrap(), "third");
+    assert_eq!(entries(), before, "the writer has the word");
+    assert_eq!(desk.json(0, &["audit", "verify"])["waiting"], 4);
+    drop(writer);
+    // A command that only reads enters nothing.
+    desk.says(0, &["runs"]);
+    assert_eq!(entries(), before);
+    desk.says(0, &["recover"]);
+    let shown = desk.says(0, &["audit", "show", "--json"]);
+    let shown: Vec<serde_json::Value> =
+        shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let done: Vec<&serde_json::Value> = shown[before..].iter().map(|line| &line["entry"]).collect();
+    let came: Vec<(&str, &str)> = done
+        .iter()
+        .map(|entry| &entry["fact"])
+        .filter(|fact| fact["kind"] == "frozen" || fact["kind"] == "thawed")
+        .map(|fact| (fact["kind"].as_str().unwrap(), fact["why"].as_str().unwrap_or("")))
+        .collect();
+    let wanted = [("frozen", "first"), ("frozen", "second"), ("thawed", ""), ("frozen", "third")];
+    assert_eq!(came, wanted);
+    let time = |value: &serde_json::Value| value["utc_ns"].as_i64().unwrap();
+    for entry in &done {
+        assert!(time(&entry["entered"]["at"]) > time(&entry["at"]), "{entry}");
+    }
+    assert!(done.windows(2).all(|two| time(&two[0]["at"]) <= time(&two[1]["at"])));
+    let whole = desk.json(0, &["audit", "verify"]);
+    assert_eq!((&whole["whole"], &whole["waiting"]), (&true.into(), &0.into()));
+    // What lies there and is no deed is named, and nothing that it says is done.
+    fs::write(desk.state.0.join("spool/thaw-me"), r#"{"kind":"thawed","uid":0}"#).unwrap();
+    let output = desk.run(&["recover"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("spool file thaw-me"), "{output:?}");
+    let named = desk.says(0, &["audit", "show", "--kind", "deed-refused"]);
+    assert!(named.contains("spool file thaw-me put aside"), "{named}");
+    assert!(desk.state.0.join("spool-refused/thaw-me").exists());
 }
 
 /// What is secret is nowhere but in its file: not in the log, not in any output, not in a core dump.

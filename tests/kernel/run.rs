@@ -110,10 +110,27 @@ fn ctrl_c_and_abort_put_back() {
     let second = finished(exchange.apply(&playbook).spawn().unwrap());
     assert_eq!(code(&second), 4, "{}", said(&second));
     assert!(said(&second).contains(&child.id().to_string()), "{}", said(&second));
+    // It binds at once; the log has one writer, and that is the run.
+    let frozen = exchange.done(&["freeze", "--why", "look into it"]);
+    assert_eq!(code(&frozen), 0, "{}", said(&frozen));
+    assert!(said(&frozen).contains("before its own next entry"), "{}", said(&frozen));
+    assert!(exchange.state().join("frozen").exists());
     let aborted = exchange.done(&["abort", "last"]);
     assert_eq!(code(&aborted), 0, "{}", said(&aborted));
     assert_eq!(code(&finished(child)), 3);
     assert_eq!(exchange.witness(), before, "after abort");
+    let shown = exchange.done(&["audit", "show", "--json"]);
+    let told: Vec<serde_json::Value> = String::from_utf8_lossy(&shown.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an entry"))
+        .filter(|told: &serde_json::Value| told["entry"]["entered"].is_object())
+        .collect();
+    let kinds: Vec<&str> =
+        told.iter().filter_map(|t| t["entry"]["fact"]["kind"].as_str()).collect();
+    assert_eq!(kinds, ["requested", "decision", "frozen", "requested"], "{told:?}");
+    assert_eq!(told[3]["entry"]["fact"]["action"], "abort");
+    assert_eq!(told[3]["entry"]["run"], told[3]["entry"]["fact"]["on"]);
+    assert_eq!(code(&exchange.done(&["audit", "verify"])), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod blobs;
 mod full;
 mod log;
 mod simulated;
+mod spool;
 
 use std::{
     path::{Path, PathBuf},

@@ -114,7 +114,8 @@ fn class(fact: &Fact) -> Class {
         | Fact::Adopted { .. }
         | Fact::KeyCreated(_)
         | Fact::KeyRotated(_)
-        | Fact::Versions(_) => of(6, 6002, 99, "Application Lifecycle"),
+        | Fact::Versions(_)
+        | Fact::DeedRefused { .. } => of(6, 6002, 99, "Application Lifecycle"),
         Fact::Requested(_)
         | Fact::Decision(_)
         | Fact::ApprovalsUsed { .. }
@@ -162,6 +163,7 @@ fn weight(fact: &Fact) -> (u32, u32) {
             | Fact::DriftSeen { .. }
             | Fact::Mended { .. }
             | Fact::Adopted { .. }
+            | Fact::DeedRefused { .. }
     );
     if matches!(fact, Fact::Stuck { .. }) {
         return (4, 2);

@@ -99,6 +99,7 @@ pub fn of(fact: &Fact) -> String {
         | Fact::CampaignEnded { .. }) => afterwards(after).unwrap_or_default(),
         Fact::Frozen { why, uid } => format!("frozen by uid {uid}: {why}"),
         Fact::Thawed { uid } => format!("thawed by uid {uid}"),
+        Fact::DeedRefused { file, why, .. } => format!("spool file {file} put aside: {why}"),
     }
 }
 

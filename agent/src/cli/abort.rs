@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Common, Done, out, place};
+use super::{Common, Done, deeds, law, out, place};
 use crate::{
     fault::{Fault, Kind},
-    log::{History, RunRecord, RunState},
+    log::{Fact, History, RunRecord, RunState, office::Request},
     runs::{Declined, Exit},
     store::{Store, disk::Disk},
 };
@@ -30,6 +30,12 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         return Err(Declined::new(Exit::Wrong, "run", why));
     }
     let holder = holder(&disk, &id)?;
+    let law = law::read(common);
+    let request = Request { action: "abort".to_owned(), on: id.clone(), ..Request::default() };
+    // Whether or not the log can take it: what shall be stopped is stopped.
+    if let Err(declined) = deeds::hand(common, &law, Some(&id), vec![Fact::Requested(request)]) {
+        out::remark(&format!("WARNING   the log will not show who aborted: {declined}"));
+    }
     ask(&place::abort_file(common, holder), &id)?;
     out::remark(&format!("asked process {holder} to put run {id} back"));
     let mut waited = Duration::ZERO;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use playbooks::playbook::Transport;
 
 use super::{
-    Common, Done, accepted::Accepted, law, out, place, runs::RunView, signals::Wishes, site,
+    Common, Done, accepted::Accepted, deeds, law, out, place, runs::RunView, signals::Wishes, site,
 };
 use crate::{
     engine::Telling,
@@ -245,6 +245,7 @@ fn by_desk<T>(
         reach: &Reachable { host },
     };
     let result = act(&desk);
+    deeds::take_up(&desk, disk);
     let _ = std::fs::remove_file(abort);
     result
 }

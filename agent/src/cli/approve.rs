@@ -16,7 +16,7 @@ use policy::{
     sshsig::PublicKey,
 };
 
-use super::{Common, Done, freeze, law, out, place, plan, registry};
+use super::{Common, Done, deeds, law, out, place, plan, registry};
 use crate::{
     approvals::{self, Registry},
     host::Host,
@@ -80,6 +80,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         (None, Ok(approval)) => {
             requested(common, &digest, &approval)?;
             let kept = keep(common, &digest, &approval, &filed)?;
+            deeds::enter(common, &law::read(common))?;
             (approval, kept)
         }
     };
@@ -259,7 +260,6 @@ fn requested(common: &Common, digest: &str, approval: &Approval) -> Result<(), D
     let details = [
         ("approver", approval.approver.clone()),
         ("id", approval.id.clone()),
-        ("id", approval.id.clone()),
         ("key", approval.key.clone()),
         ("expires", approval.expires.to_string()),
     ];
@@ -269,7 +269,7 @@ fn requested(common: &Common, digest: &str, approval: &Approval) -> Result<(), D
         overrides: Vec::new(),
         details: details.map(|(name, value)| (name.to_owned(), value.into())).into(),
     };
-    freeze::log(common, &law::read(common), vec![Fact::Requested(request)])
+    deeds::hand(common, &law::read(common), None, vec![Fact::Requested(request)])
 }
 
 /// The two files' paths.

@@ -20,7 +20,7 @@ use crate::{
         note::{NOTE_BYTES_MAX, Verifier},
     },
     runs::{Declined, Exit},
-    store::{disk::keys::Keys, shelf::Shelf},
+    store::{Store, disk::keys::Keys, shelf::Shelf},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -88,6 +88,8 @@ struct View<'a> {
     first_bad: Option<&'a Finding>,
     findings: &'a [Finding],
     more: usize,
+    /// Deeds that wait in STATE/spool for the log's writer.
+    waiting: usize,
 }
 
 fn check(common: &Common, args: &VerifyArgs) -> Done {
@@ -100,10 +102,18 @@ fn check(common: &Common, args: &VerifyArgs) -> Done {
         trust.checkpoints.push((path.display().to_string(), sealed(path)?));
     }
     let report = settled(common, &args.place, &shelf, &trust)?;
+    let waiting = match args.place.log {
+        None => place::reader(common)?.handed_over()?.len(),
+        Some(_) => 0,
+    };
     if common.json {
-        out::json(&view(&report));
+        out::json(&view(&report, waiting));
     } else {
         print(&report, &trust);
+    }
+    if waiting > 0 {
+        let waiting = out::count(waiting as u64, "deed waits", "deeds wait");
+        out::remark(&format!("note      {waiting} in STATE/spool for the log's writer"));
     }
     Ok(if report.is_whole() { Exit::Done } else { Exit::Failed })
 }
@@ -149,7 +159,7 @@ fn settled(
     }
 }
 
-fn view(report: &Report) -> View<'_> {
+fn view(report: &Report, waiting: usize) -> View<'_> {
     View {
         whole: report.is_whole(),
         entries: report.entries,
@@ -161,6 +171,7 @@ fn view(report: &Report) -> View<'_> {
         first_bad: report.first_bad(),
         findings: &report.findings,
         more: report.more,
+        waiting,
     }
 }
 

@@ -2,14 +2,12 @@
 
 use policy::request::Action;
 
-use super::{Common, Done, law, out, place};
+use super::{Common, Done, deeds, law, out, place};
 use crate::{
-    fault::Kind,
-    host::Host,
     law::Law,
     log::Fact,
-    runs::{Desk, Exit, permission},
-    store::{Store, disk::Disk},
+    runs::{Declined, Exit, permission},
+    store::disk::Disk,
 };
 
 #[derive(Debug, clap::Args)]
@@ -24,13 +22,24 @@ pub(super) fn freeze(common: &Common, args: &Args) -> Done {
     let why: String = args.why.chars().filter(|c| !c.is_control()).take(512).collect();
     let uid = nix::unistd::getuid().as_raw();
     let law = law::read(common);
-    permission::brake(&place::machine()?, law.loaded(), Action::Freeze)?;
+    let before = frozen(common);
+    let mut facts = asked(common, &law, Action::Freeze)?;
+    facts.push(Fact::Frozen { why: why.clone(), uid });
+    let handed = deeds::hand(common, &law, None, facts);
+    // A log that takes nothing down is no reason to let things go on.
     Disk::mark(&common.state_dir, "frozen", Some(why.as_bytes()))?;
-    log(common, &law, vec![Fact::Frozen { why: why.clone(), uid }])?;
+    handed.and_then(|()| deeds::enter(common, &law)).map_err(|declined| {
+        let why = format!("the host is frozen, but the log does not have it: {}", declined.why);
+        Declined { why, ..declined }
+    })?;
     if common.json {
-        out::json(&serde_json::json!({"frozen": true, "why": why}));
-    } else {
-        out::line(&format!("frozen: {why}"));
+        let was = before.is_some();
+        out::json(&serde_json::json!({"frozen": true, "why": why, "was-frozen": was}));
+        return Ok(Exit::Done);
+    }
+    match before {
+        None => out::line(&format!("frozen: {why}")),
+        Some(before) => out::line(&format!("frozen: {why} (it was frozen before: {before})")),
     }
     Ok(Exit::Done)
 }
@@ -38,59 +47,34 @@ pub(super) fn freeze(common: &Common, args: &Args) -> Done {
 pub(super) fn thaw(common: &Common) -> Done {
     let uid = nix::unistd::getuid().as_raw();
     let law = law::read(common);
-    permission::brake(&place::machine()?, law.loaded(), Action::Thaw)?;
+    let before = frozen(common);
+    let mut facts = asked(common, &law, Action::Thaw)?;
+    facts.extend(before.is_some().then_some(Fact::Thawed { uid }));
+    deeds::hand(common, &law, None, facts)?;
     Disk::mark(&common.state_dir, "frozen", None)?;
-    log(common, &law, vec![Fact::Thawed { uid }])?;
-    if common.json {
-        out::json(&serde_json::json!({"frozen": false}));
-    } else {
-        out::line("thawed");
+    deeds::enter(common, &law)?;
+    match (common.json, &before) {
+        (true, _) => {
+            out::json(&serde_json::json!({"frozen": false, "was-frozen": before.is_some()}));
+        }
+        (false, Some(why)) => out::line(&format!("thawed; it was frozen: {why}")),
+        (false, None) => out::line("this host was not frozen: nothing to thaw"),
     }
     Ok(Exit::Done)
 }
 
-/// The log has one writer. While a run holds it, the mark itself is the record.
-pub(super) fn log(
-    common: &Common,
-    law: &Law,
-    facts: Vec<Fact>,
-) -> Result<(), crate::runs::Declined> {
-    let disk = match common.open_to_write() {
-        Ok(disk) => disk,
-        Err(fault) if fault.kind == Kind::Busy => {
-            out::remark(
-                "note      a run is in flight: this binds at once, but the log will not show it",
-            );
-            return Ok(());
-        }
-        Err(fault) => return Err(fault.into()),
-    };
-    say(&disk, law, None, facts)
+/// Why the host is frozen now, where it is.
+fn frozen(common: &Common) -> Option<String> {
+    let bytes = std::fs::read(common.state_dir.join("frozen")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
-/// Says facts in the log under the writer's lock, durably.
-pub(super) fn say(
-    disk: &Disk,
-    law: &Law,
-    run: Option<&str>,
-    facts: Vec<Fact>,
-) -> Result<(), crate::runs::Declined> {
-    let host = place::machine()?;
-    let (stop, tell) = (|| None, |_: &crate::engine::Telling| ());
-    let desk = Desk {
-        host: &host as &dyn Host,
-        store: disk,
-        epoch: disk.epoch()?,
-        uid: nix::unistd::getuid().as_raw(),
-        law,
-        stop: &stop,
-        tell: &tell,
-        reach: &crate::measure::Nowhere,
-    };
-    place::opened(&desk, disk)?;
-    law.loaded();
-    law.keep(disk)?;
-    desk.say(run, facts)?;
-    disk.sync()?;
-    Ok(())
+/// The request and its decision, for the log; a refusal stands there, too, where whoever asks may write to it.
+fn asked(common: &Common, law: &Law, action: Action) -> Result<Vec<Fact>, Declined> {
+    let (facts, allowed) = permission::brake(&place::machine()?, law.loaded(), action);
+    if let Err(declined) = allowed {
+        let _ = deeds::hand(common, law, None, facts).and_then(|()| deeds::enter(common, law));
+        return Err(declined);
+    }
+    Ok(facts)
 }

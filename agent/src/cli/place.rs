@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use playbooks::Playbook;
 
-use super::{Common, out};
+use super::{Common, deeds, out};
 use crate::{
     engine::Telling,
     fault::Fault,
@@ -91,14 +91,14 @@ pub(super) fn opened(desk: &Desk, disk: &Disk) -> Result<(), Declined> {
     if let Some(why) = disk.unsigned() {
         out::remark(&format!("WARNING   {why}; nothing is signed until this is cleared up"));
     }
-    if facts.is_empty() {
-        return Ok(());
+    if !facts.is_empty() {
+        desk.say(None, facts)?;
     }
-    desk.say(None, facts)?;
     if created.is_some() {
         disk.sync()?;
         disk.announced()?;
     }
+    deeds::take_up(desk, disk);
     Ok(())
 }
 

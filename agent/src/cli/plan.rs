@@ -12,7 +12,7 @@ use policy::{
     set::PolicySet,
 };
 
-use super::{Common, Done, accepted::Accepted, freeze, law, out, place, site};
+use super::{Common, Done, accepted::Accepted, deeds, law, out, place, site};
 use crate::{
     host::Host,
     law::{Law, Loaded},
@@ -89,7 +89,7 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
 fn seen(common: &Common, law: &Law, drift: &Drift) {
     let disk = common.open_to_write().map_err(Declined::from);
     let run = Some(drift.run.id.as_str());
-    if let Err(declined) = disk.and_then(|disk| freeze::say(&disk, law, run, drift.facts())) {
+    if let Err(declined) = disk.and_then(|disk| deeds::say(&disk, law, run, drift.facts())) {
         out::remark(&format!("note      the log was not told of the drift: {declined}"));
     }
 }

@@ -9,7 +9,8 @@ use std::{
 use playbooks::playbook::Probation;
 
 use super::{
-    Common, Done, after, apply::duration, law, out, place, runs::RunView, signals::Wishes, site,
+    Common, Done, after, apply::duration, deeds, law, out, place, runs::RunView, signals::Wishes,
+    site,
 };
 use crate::{
     engine::{Telling, hands},
@@ -168,7 +169,9 @@ fn at_desk(
     let desk =
         Desk { host, store: disk, epoch, uid, law: &law, stop: &stop, tell: &tell, reach: &reach };
     place::opened(&desk, disk)?;
-    act(&desk)
+    let result = act(&desk);
+    deeds::take_up(&desk, disk);
+    result
 }
 
 fn show(common: &Common, outcome: &Outcome) {

@@ -45,7 +45,19 @@ pub struct Entry {
     /// The run it belongs to, where it belongs to one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub run: Option<String>,
+    /// Where it was handed over to the log's writer: by whom, when and by which clock it was done is said above,
+    /// and it stands here since then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub entered: Option<Entered>,
     pub fact: Fact,
+}
+
+/// When the writer entered what somebody else had done, and under which name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entered {
+    /// `sha256:<hex>` over the file in which it was handed over.
+    pub deed: String,
+    pub at: Now,
 }
 
 /// Who asked.
@@ -85,6 +97,7 @@ impl Entry {
             host: Some(stamp.host.clone()),
             clock: Some(stamp.clock.clone()),
             run: run.map(str::to_owned),
+            entered: None,
             fact,
         }
     }
@@ -413,5 +426,13 @@ pub enum Fact {
     },
     Thawed {
         uid: u32,
+    },
+    /// Something in `STATE/spool` is no deed that somebody could have handed over; it was put aside.
+    DeedRefused {
+        file: String,
+        /// `sha256:<hex>`, where it could be read.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        digest: Option<String>,
+        why: String,
     },
 }

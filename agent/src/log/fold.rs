@@ -301,10 +301,7 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
             end(run, entry, RunState::Stuck, why);
         }
         Fact::Standby { nic, .. } => run.standby = Some(nic.clone()),
-        Fact::Refused { rule, why } => {
-            run.rule.clone_from(rule);
-            end(run, entry, RunState::Refused, why);
-        }
+        Fact::Refused { rule, why } => refused(run, entry, (rule, why)),
         watch @ (Fact::ProbationBegan { .. }
         | Fact::ProbationWatched { .. }
         | Fact::ProbationEnded { .. }
@@ -324,6 +321,7 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         | Fact::PutBack { .. }
         | Fact::Frozen { .. }
         | Fact::Thawed { .. }
+        | Fact::DeedRefused { .. }
         | Fact::KeyCreated(_)
         | Fact::KeyRotated(_)
         | Fact::Decision(_)
@@ -370,6 +368,11 @@ fn end(run: &mut RunRecord, entry: &Entry, state: RunState, why: &str) {
     run.state = state;
     run.why = why.to_owned();
     run.ended = Some(entry.at.clone());
+}
+
+fn refused(run: &mut RunRecord, entry: &Entry, (rule, why): (&str, &str)) {
+    rule.clone_into(&mut run.rule);
+    end(run, entry, RunState::Refused, why);
 }
 
 fn own(run: &mut RunRecord, name: &Name, value: &Value) {

@@ -261,20 +261,26 @@ pub fn by_phase(
     answers
 }
 
-/// Whether whoever asks may freeze or thaw this host; the mark's own entry says who did. Where no policies are
-/// in force both are allowed: neither changes anything by itself.
-pub fn brake(host: &dyn Host, law: &Loaded, action: Action) -> Result<(), Declined> {
-    let Some(set) = &law.set else { return Ok(()) };
-    let subject = Subject { host: host.bearings().host, ..Subject::default() };
+/// Whether whoever asks may freeze or thaw this host, with the request and its decision for the log. Where no
+/// policies are in force both are allowed: neither changes anything by itself.
+pub fn brake(host: &dyn Host, law: &Loaded, action: Action) -> (Vec<Fact>, Result<(), Declined>) {
+    let on = host.bearings().host;
+    let asked = office::Request { action: action.word().to_owned(), on, ..Default::default() };
+    let on = asked.on.clone();
+    let mut said = vec![Fact::Requested(asked)];
+    let Some(set) = &law.set else { return (said, Ok(())) };
+    let subject = Subject { host: on.clone(), ..Subject::default() };
     let mut facts = Facts::quiet();
     (facts.venues, facts.boundary_s) = law.phases(host.now().utc_ns);
     facts.clock = law::clock(host);
     let request = Request { principal: law.asker.clone(), action, subject, facts };
     let decision = decide(&request, set);
-    match decision.allowed {
+    said.push(told(&request, &decision, set, &on));
+    let allowed = match decision.allowed {
         true => Ok(()),
         false => Err(Declined::new(Exit::Refused, decision.rule(), words(&decision, set))),
-    }
+    };
+    (said, allowed)
 }
 
 /// One decision for each action, and one for each override.

@@ -14,6 +14,7 @@
 //!   log/checkpoint       the newest signature over the tree; log/checkpoints: those made durable (see tree)
 //!   keys/                what signs them (see keys)
 //!   stores               directories that full bundles were moved to, one a line
+//!   spool/               what others did while the writer is at work (see spool)
 //!   torn/<bundle>-<at>   bytes that a crash left after the last whole entry, kept when cut off
 //!   runs/, plans/, …     blobs
 //! ```
@@ -40,6 +41,7 @@ pub(crate) mod file;
 pub mod keys;
 mod lock;
 mod log;
+pub mod spool;
 pub(crate) mod tiles;
 mod tree;
 
@@ -57,10 +59,13 @@ use self::{
     log::Log,
     tree::Tree,
 };
-use super::{Store, bundle::Tear};
+use super::{Fate, Handed, Store, bundle::Tear};
 use crate::{
     fault::{Fault, Kind, Result},
-    log::office::{NewKey, Rotation},
+    log::{
+        deed::Deed,
+        office::{NewKey, Rotation},
+    },
 };
 
 /// Kept back for a full disk: room for the entries of several reverts.
@@ -68,8 +73,19 @@ const SPARE_BYTES: u64 = 1 << 20;
 /// The largest blob that is read back.
 const BLOB_BYTES_MAX: u64 = 256 << 20;
 /// What blobs may not be called: these are the store's own.
-const RESERVED: [&str; 9] =
-    ["log", "durable", "epoch", "lock", "spare", "torn", "keys", "stores", "witness"];
+const RESERVED: [&str; 11] = [
+    "log",
+    "durable",
+    "epoch",
+    "lock",
+    "spare",
+    "torn",
+    "keys",
+    "stores",
+    "witness",
+    "spool",
+    "spool-refused",
+];
 
 /// What the state directory is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,6 +269,14 @@ impl Disk {
         marked.map_err(|fault| fault.during(act))
     }
 
+    /// Hands a deed over to the log's writer, whoever that is; durable when this returns. Needs no lock.
+    ///
+    /// # Errors
+    /// `Invalid` where no writer would take it, `Busy` where too many wait, the disk's.
+    pub fn hand(state: &Path, deed: &Deed) -> Result<()> {
+        with_spare(state, || spool::hand(state, deed))
+    }
+
     fn log(&self) -> MutexGuard<'_, Book> {
         // A panic between two steps leaves a log that still says what it has written.
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
@@ -316,6 +340,15 @@ impl Store for Disk {
 
     fn readable(&self) -> (u64, Vec<Vec<u8>>) {
         self.log().log.readable()
+    }
+
+    fn handed_over(&self) -> Result<Vec<Handed>> {
+        spool::list(&self.state)
+    }
+
+    fn settle(&self, name: &str, fate: Fate) -> Result<()> {
+        self.writable("take up what was handed over")?;
+        spool::settle(&self.state, name, fate)
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Store, bundle};
+use super::{Fate, Handed, Store, bundle};
 use crate::{
     fault::{Fault, Kind, Result},
     host::sim::{Blow, Crash, Injection, Moment, Random, Sim},
@@ -34,6 +34,9 @@ struct Disk {
     log: Vec<u8>,
     durable: usize,
     blobs: BTreeMap<String, Vec<u8>>,
+    /// What other processes handed over, and what became of what was none.
+    spool: BTreeMap<String, Vec<u8>>,
+    aside: BTreeMap<String, Vec<u8>>,
     epoch: u64,
     calls: u64,
     injections: Vec<Injection>,
@@ -50,6 +53,8 @@ impl SimStore {
             log: Vec::new(),
             durable: 0,
             blobs: BTreeMap::new(),
+            spool: BTreeMap::new(),
+            aside: BTreeMap::new(),
             epoch: 0,
             calls: 0,
             injections: Vec::new(),
@@ -119,6 +124,17 @@ impl SimStore {
     /// Room again.
     pub fn empty_trash(&self) {
         self.lock().full = false;
+    }
+
+    /// Another process hands something over, durably.
+    pub fn hand(&self, name: &str, bytes: &[u8]) {
+        self.lock().spool.insert(name.to_owned(), bytes.to_vec());
+    }
+
+    /// The names of what waits for the writer, and of what was put aside.
+    pub fn spool(&self) -> (Vec<String>, Vec<String>) {
+        let disk = self.lock();
+        (disk.spool.keys().cloned().collect(), disk.aside.keys().cloned().collect())
     }
 
     /// What opening for writing does, in this process or another: a new epoch, durable.
@@ -225,6 +241,28 @@ impl Store for SimStore {
 
     fn entries(&self) -> Result<Vec<Vec<u8>>> {
         self.call("read the log", |disk| Ok(disk.entries()))
+    }
+
+    fn handed_over(&self) -> Result<Vec<Handed>> {
+        // Where nothing waits there is nothing to fail.
+        if self.lock().spool.is_empty() {
+            return Ok(Vec::new());
+        }
+        let handed = |(name, bytes): (&String, &Vec<u8>)| Handed {
+            name: name.clone(),
+            found: Ok(bytes.clone()),
+        };
+        self.call("list the spool", |disk| Ok(disk.spool.iter().map(handed).collect()))
+    }
+
+    fn settle(&self, name: &str, fate: Fate) -> Result<()> {
+        self.call(&format!("take up {name}"), |disk| {
+            let bytes = disk.spool.remove(name);
+            if let (Some(bytes), Fate::Refused) = (bytes, fate) {
+                disk.aside.insert(name.to_owned(), bytes);
+            }
+            Ok(())
+        })
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {

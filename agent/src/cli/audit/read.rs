@@ -112,8 +112,12 @@ fn line(read: &Read) -> String {
     // Whatever was logged is one line, and moves no cursor.
     let text: String =
         words::of(&entry.fact).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let entered = entry
+        .entered
+        .as_ref()
+        .map_or_else(String::new, |entered| format!(" [entered {}]", utc(entered.at.utc_ns)));
     format!(
-        "{:>6}  {}  {:<8}  {of}  {}: {text}{doubt}",
+        "{:>6}  {}  {:<8}  {of}  {}: {text}{entered}{doubt}",
         entry.seq,
         utc(entry.at.utc_ns),
         who.unwrap_or_else(|| "?".to_owned()),

@@ -112,7 +112,8 @@ impl Line<'_> {
             | Fact::Standby { .. }
             | Fact::Disturbed { .. }
             | Fact::Frozen { .. }
-            | Fact::Thawed { .. } => {}
+            | Fact::Thawed { .. }
+            | Fact::DeedRefused { .. } => {}
         }
     }
 

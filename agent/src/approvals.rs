@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::{Fault, Kind, Result},
-    log::{Entry, Fact, History, fact::portions},
+    log::{Fact, History, fact::portions},
     plan::HostId,
     store::Store,
 };
@@ -91,22 +91,17 @@ pub fn tally(
 /// The ids of all approvals that this host's log says were used: for a run, or to countersign one that
 /// somebody had begun alone.
 pub fn used(store: &dyn Store) -> Result<BTreeSet<String>> {
-    let entries = store.entries()?;
-    let history = History::fold(&entries)?;
+    let history = History::fold(&store.entries()?)?;
     let alone = history.runs.iter().flat_map(|run| &run.break_glass);
     let countersigned = alone.filter_map(|glass| glass.countersigned.as_ref());
     let mut ids: BTreeSet<String> = countersigned.filter_map(|signed| signed.id.clone()).collect();
-    for (seq, bytes) in (0..).zip(&entries) {
-        let Fact::ApprovalsUsed { approvals, .. } = Entry::decode(bytes, seq)?.fact else {
-            continue;
-        };
-        for approval in approvals {
-            let used: Used = serde_json::from_value(approval).map_err(|error| {
-                let act = format!("read the approvals used in log entry {seq}");
-                Fault::new(Kind::Malformed, act, error.to_string())
-            })?;
-            ids.insert(used.id);
-        }
+    let used = history.approvals_used.iter();
+    for (seq, approval) in used.flat_map(|(seq, all)| all.iter().map(move |one| (seq, one))) {
+        let used = Used::deserialize(approval).map_err(|error| {
+            let act = format!("read the approvals used in log entry {seq}");
+            Fault::new(Kind::Malformed, act, error.to_string())
+        })?;
+        ids.insert(used.id);
     }
     Ok(ids)
 }

@@ -75,7 +75,10 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
             (of(&filed)?, write(dir, &filed)?)
         }
         (None, Err(why)) => {
-            return Err(Declined::new(Exit::Refused, "approval", format!("not filed: {why}")));
+            let who = Statement::parse(&filed.text)
+                .map_or_else(|_| "somebody".to_owned(), |statement| statement.approver);
+            let words = format!("{who}'s approval of plan {digest} is not filed: {why}");
+            return Err(Declined::new(Exit::Refused, "approval", words));
         }
         (None, Ok(approval)) => {
             requested(common, &digest, &approval)?;

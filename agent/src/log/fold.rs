@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use playbooks::{Name, Value, vocabulary::Scope};
 use serde::Serialize;
+use serde_json::Value as Json;
 
 use super::{
     after::{self, Campaign, Ending, Probation},
@@ -165,6 +166,8 @@ pub struct History {
     pub length: u64,
     /// What was said to be in force last.
     pub versions: Option<Versions>,
+    /// Approvals that runs used up, by the entries that say so.
+    pub approvals_used: Vec<(u64, Vec<Json>)>,
 }
 
 impl History {
@@ -219,6 +222,9 @@ impl History {
         self.length += 1;
         if let Fact::Versions(versions) = &entry.fact {
             self.versions = Some(versions.clone());
+        }
+        if let Fact::ApprovalsUsed { plan: _, approvals } = &entry.fact {
+            self.approvals_used.push((entry.seq, approvals.clone()));
         }
         if let Fact::Requested(request) = &entry.fact {
             self.runs.iter_mut().for_each(|run| glass::countersigned(run, request, &entry));

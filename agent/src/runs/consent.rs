@@ -15,9 +15,12 @@ use crate::{approvals, engine::Telling, fault::Result, host::Host, law::Law, sto
 
 /// The approvals of the plan that count now. One that does not is named, with the reason.
 pub(super) fn approved(desk: &Desk, principal: &Principal, matter: &Matter) -> Result<Tally> {
-    let tally = tally((desk.host, desk.store), desk.law, (principal, matter))?;
-    for (_, void) in tally.void.iter().take(NAMED_MAX) {
-        (desk.tell)(&Telling::Note(format!("an approval does not count: {void}")));
+    let (filed, tally) = held((desk.host, desk.store), desk.law, (principal, matter))?;
+    let plan = matter.plan.map_or("", |(plan, _)| plan);
+    for (index, void) in tally.void.iter().take(NAMED_MAX) {
+        let who = filed.get(*index).map_or("somebody", String::as_str);
+        let words = format!("{who}'s approval of plan {plan} does not count: {void}");
+        (desk.tell)(&Telling::Note(words));
     }
     Ok(tally)
 }
@@ -25,19 +28,28 @@ pub(super) fn approved(desk: &Desk, principal: &Principal, matter: &Matter) -> R
 /// Every filed approval, held against the registry, the log and the policies: who may not approve now is not
 /// counted.
 pub(super) fn tally(
+    door: (&dyn Host, &dyn Store),
+    law: &Law,
+    asked: (&Principal, &Matter),
+) -> Result<Tally> {
+    Ok(held(door, law, asked)?.1)
+}
+
+/// The same, with whose approvals were found, in the order in which they were filed.
+fn held(
     (host, store): (&dyn Host, &dyn Store),
     law: &Law,
     (principal, matter): (&Principal, &Matter),
-) -> Result<Tally> {
+) -> Result<(Vec<String>, Tally)> {
     let at = jiff::Timestamp::from_nanosecond(i128::from(host.now().utc_ns));
-    let (Some((plan, of)), Ok(at)) = (matter.plan, at) else { return Ok(Tally::default()) };
+    let (Some((plan, of)), Ok(at)) = (matter.plan, at) else { return Ok(Default::default()) };
     if law.registry.people.signers().is_empty() {
-        return Ok(Tally::default());
+        return Ok(Default::default());
     }
     let by = Some(principal.name());
     let (filed, mut tally) = approvals::tally(store, &law.registry, plan, of, by, at)?;
     let loaded = law.loaded();
-    let Some(set) = &loaded.set else { return Ok(tally) };
+    let Some(set) = &loaded.set else { return Ok((filed, tally)) };
     let mut facts = facts_without(host, loaded, matter);
     let person = matches!(principal, Principal::Operator { .. });
     facts.requester = person.then(|| principal.name().to_owned());
@@ -51,13 +63,13 @@ pub(super) fn tally(
         let decision = decide(&request, set);
         (!decision.allowed).then(|| reasons(&decision, set))
     };
-    for (index, approver) in (0..).zip(filed) {
-        if tally.counted.contains_key(&approver)
-            && let Some(why) = refused(&approver)
+    for (index, approver) in (0..).zip(&filed) {
+        if tally.counted.contains_key(approver)
+            && let Some(why) = refused(approver)
         {
-            tally.counted.remove(&approver);
-            tally.void.push((index, Void::Policy { approver, why }));
+            tally.counted.remove(approver);
+            tally.void.push((index, Void::Policy { approver: approver.clone(), why }));
         }
     }
-    Ok(tally)
+    Ok((filed, tally))
 }

@@ -19,6 +19,8 @@ mod restart;
 mod said;
 #[path = "law/shared.rs"]
 mod shared;
+#[path = "law/waits.rs"]
+mod waits;
 
 use agent::{
     log::{Fact, RunState, office::Decision},

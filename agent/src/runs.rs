@@ -11,6 +11,8 @@ pub mod drift;
 mod finish;
 mod firmware;
 pub mod hazards;
+mod noted;
+pub mod patience;
 pub mod permission;
 pub mod standing;
 mod undo;
@@ -34,10 +36,11 @@ use crate::{
     store::Store,
 };
 
-pub use back::{Back, may, permit, revert, wanted, window};
-pub use begin::{Apply, Meters, Prepared, apply, matter, prepare, refused_sysctls};
+pub use back::{Back, may, permit, wanted, window};
+pub use begin::{Apply, Meters, Prepared, matter, prepare, refused_sysctls};
 pub use finish::recover;
 pub use firmware::{actions, images_are_sound};
+pub use noted::{apply, revert};
 pub use users::StandbyPath;
 
 /// The exit codes of the contract.

@@ -29,7 +29,7 @@ const SITE: &str = "venues: [SSE]\npeople:\n  ops-1: { uid: 0, roles: [operator,
     risk-1: { roles: [approver] }\n  risk-2: { roles: [approver] }\n";
 
 /// A firmware that was committed while the venue was closed; it is Tuesday 10:00 in Shanghai now.
-fn trading() -> Place {
+pub(crate) fn trading() -> Place {
     trading_by("")
 }
 
@@ -92,7 +92,7 @@ fn two_approvals_of_the_plan_and_a_standby_let_it_go_back_in_trading_once() {
 }
 
 /// Has these people sign the plan of the last run.
-fn approve(place: &mut Place, name: &str, people: &[&str]) -> HostId {
+pub(crate) fn approve(place: &mut Place, name: &str, people: &[&str]) -> HostId {
     let scratch = Scratch::new(name);
     let keys: Vec<_> =
         people.iter().map(|who| (*who, scratch.key(who, &["ed25519"], ""))).collect();

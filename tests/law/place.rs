@@ -38,13 +38,15 @@ pub(crate) struct Wish {
     playbook: &'static str,
     pub(crate) catalog: Catalog,
     pub(crate) offer: Offer,
+    /// Of the plan that is meant, where one is named.
+    pub(crate) digest: Option<String>,
 }
 
 impl Wish {
     /// The golden firmware.
     pub(crate) fn firmware() -> Wish {
         let shelf = tests::firmware::read(FIRMWARE);
-        Wish { playbook: MENDS, catalog: shelf.catalog, offer: shelf.offer }
+        Wish { playbook: MENDS, catalog: shelf.catalog, offer: shelf.offer, digest: None }
     }
 
     /// Less moderation.
@@ -56,6 +58,7 @@ impl Wish {
         Apply {
             hazards: Terms { catalog: self.catalog.clone(), overrides: Overrides::All },
             firmware: self.offer.clone(),
+            digest: self.digest.clone(),
             ..Apply::plain(
                 playbooks::parse::parse(self.playbook.as_bytes()).expect("a playbook"),
                 "eth1",

@@ -71,7 +71,7 @@ const UNREADABLE: Duration = Duration::from_secs(2 * 3600);
 ///
 /// # Errors
 /// No such run, or another state (2, 5); a later run owns one of its keys, a guard or a policy refuses (4).
-pub fn revert(
+pub(super) fn revert(
     desk: &Desk,
     wanted: &str,
     back: &Back,

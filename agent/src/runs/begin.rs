@@ -231,7 +231,11 @@ impl<'a> Meters<'a> {
 }
 
 /// The whole run.
-pub fn apply(desk: &Desk, request: &Apply, mut meters: Meters<'_>) -> Result<Outcome, Declined> {
+pub(super) fn apply(
+    desk: &Desk,
+    request: &Apply,
+    mut meters: Meters<'_>,
+) -> Result<Outcome, Declined> {
     finish::recover_all(desk)?;
     vouched_for(desk)?;
     // From here on the log names whoever asks.
@@ -321,6 +325,9 @@ pub fn matter<'a>(request: &'a Apply, prepared: &'a Prepared, digest: &'a str) -
     }
 }
 
+/// Nothing begins on a log that is not signed.
+pub(super) const UNSIGNED: &str = "log-unsigned";
+
 /// A log that somebody has rewritten vouches for nothing, not even for who owns which key.
 fn vouched_for(desk: &Desk) -> Result<(), Declined> {
     desk.store.seal().map_err(|fault| match fault.kind {
@@ -328,7 +335,7 @@ fn vouched_for(desk: &Desk) -> Result<(), Declined> {
             Declined::new(Exit::Failed, "log", fault.to_string())
         }
         Kind::Denied | Kind::Invalid | Kind::Drift | Kind::Gone | Kind::Malformed => {
-            Declined::new(Exit::Refused, "log-unsigned", fault.to_string())
+            Declined::new(Exit::Refused, UNSIGNED, fault.to_string())
         }
     })
 }

@@ -306,3 +306,57 @@ fn the_private_key_is_nowhere_else() {
     let _writer = disk.writer();
     assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false), "a writer could be dumped");
 }
+
+/// As docs/operator-guide.md tells it: another host, a copy of the log, the key that was written down on the first
+/// day, and nothing else.
+#[test]
+fn a_witness_on_another_host_sees_the_log_grow_and_refuses_a_rewritten_one() {
+    let Some(desk) = Desk::new() else { return };
+    desk.says(0, &["freeze", "--why", "set up"]);
+    let key = desk.json(0, &["audit", "verify"])["keys"][0].as_str().unwrap().to_owned();
+    let there = Scratch::new();
+    let copied = || {
+        let copy = there.0.join("trade1");
+        let _ = fs::remove_dir_all(&copy);
+        crate::logs::copy_tree(&desk.state.0.join("log"), &copy);
+    };
+    let (copy, memory) = (there.0.join("trade1"), there.0.join("memory"));
+    let [copy, memory] = [&copy, &memory].map(|path| path.to_str().unwrap().to_owned());
+    let looks = |exit: i32| {
+        let arguments = ["audit", "witness", "--log", &copy, "--witness-dir", &memory];
+        let more = ["--name", "audit.example/w1", "--key", &key, "--json"];
+        let mut command = Command::new(&desk.nicmend);
+        command.args(arguments).args(more);
+        // Nothing of the log's host is here.
+        let output = command.env("NICMEND_STATE_DIR", there.0.join("none")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(exit), "{said}\n{output:?}");
+        serde_json::from_str::<serde_json::Value>(&said).unwrap()
+    };
+    copied();
+    let first = looks(0);
+    assert_eq!((&first["before"], &first["size"]), (&0.into(), &4.into()));
+    desk.says(0, &["thaw"]);
+    copied();
+    let second = looks(0);
+    assert_eq!((&second["before"], &second["size"]), (&4.into(), &7.into()));
+    // What it signed goes back to the log's host, or to anybody: the log must contain it.
+    let cosigned = there.0.join("cosigned");
+    fs::write(&cosigned, second["checkpoint"].as_str().unwrap()).unwrap();
+    desk.says(0, &["audit", "verify", "--key", &key, "--checkpoint", cosigned.to_str().unwrap()]);
+    assert!(!there.0.join("none").exists(), "it needs no state directory");
+    // The host's root puts the log back to the day before, and goes on from there.
+    let kept = there.0.join("day-before");
+    crate::logs::copy_tree(&desk.state.0, &kept);
+    desk.says(0, &["freeze", "--why", "what shall be forgotten"]);
+    copied();
+    assert_eq!(looks(0)["size"], 10);
+    fs::remove_dir_all(&desk.state.0).unwrap();
+    crate::logs::copy_tree(&kept, &desk.state.0);
+    desk.says(0, &["freeze", "--why", "another story"]);
+    desk.says(0, &["thaw"]);
+    assert_eq!(desk.json(0, &["audit", "verify"])["whole"], true, "alone, nobody could tell");
+    copied();
+    let refused = looks(1);
+    assert!(refused["error"].as_str().unwrap().contains("cosign"), "{refused}");
+}

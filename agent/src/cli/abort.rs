@@ -30,14 +30,14 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         return Err(Declined::new(Exit::Wrong, "run", why));
     }
     let holder = holder(&disk, &id)?;
+    ask(&place::abort_file(common, holder), &id)?;
+    out::remark(&format!("asked process {holder} to put run {id} back"));
     let law = law::read(common);
     let request = Request { action: "abort".to_owned(), on: id.clone(), ..Request::default() };
-    // Whether or not the log can take it: what shall be stopped is stopped.
+    // What shall be stopped is stopped first, and waits for no file of the site's.
     if let Err(declined) = deeds::hand(common, &law, Some(&id), vec![Fact::Requested(request)]) {
         out::remark(&format!("WARNING   the log will not show who aborted: {declined}"));
     }
-    ask(&place::abort_file(common, holder), &id)?;
-    out::remark(&format!("asked process {holder} to put run {id} back"));
     let mut waited = Duration::ZERO;
     while waited < WAIT_MAX {
         std::thread::sleep(PAUSE);
@@ -46,6 +46,8 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         if let Ok(run) = history.find(&id)
             && run.state != RunState::Running
         {
+            // The run may have looked for the last time before that lay there.
+            let _ = deeds::enter(common, &law);
             return ended(common, run);
         }
         if disk.holder()?.map(|(pid, _)| pid) != Some(holder) {

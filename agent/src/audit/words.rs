@@ -32,11 +32,7 @@ fn around(fact: &Fact) -> Option<String> {
 pub fn of(fact: &Fact) -> String {
     match fact {
         Fact::Mended { bytes, files } => mended(*bytes, files),
-        Fact::Adopted { from, to, .. } => {
-            format!(
-                "entries {from} to {to} were signed by nobody when the log was opened; they are from here on"
-            )
-        }
+        Fact::Adopted { from, to, .. } => adopted(*from, *to),
         Fact::KeyCreated(key) => format!("the log's first key: {}", key.vkey),
         Fact::KeyRotated(rotation) => format!("the key is now {}: {}", rotation.new, rotation.why),
         Fact::Requested(request) => asked(request),
@@ -101,6 +97,12 @@ pub fn of(fact: &Fact) -> String {
         Fact::Thawed { uid } => format!("thawed by uid {uid}"),
         Fact::DeedRefused { file, why, .. } => format!("spool file {file} put aside: {why}"),
     }
+}
+
+fn adopted(from: u64, to: u64) -> String {
+    format!(
+        "entries {from} to {to} were signed by nobody when the log was opened; they are from here on"
+    )
 }
 
 /// As the log spells it.

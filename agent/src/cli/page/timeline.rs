@@ -64,14 +64,8 @@ impl Line<'_> {
                 self.measured(Some(*stage), now);
                 self.judged(*stage, verdict, now);
             }
-            Fact::PutBack { stage, why } => {
-                self.close(now, None);
-                self.open = Some((Act::PutBack, self.name(Some(*stage)), now, why.clone()));
-            }
-            Fact::Reverting { why } => {
-                self.close(now, None);
-                self.open = Some((Act::PutBack, WHOLE.to_owned(), now, why.clone()));
-            }
+            Fact::PutBack { stage, why } => self.returns(self.name(Some(*stage)), now, why),
+            Fact::Reverting { why } => self.returns(WHOLE.to_owned(), now, why),
             Fact::Restored { results } => {
                 let words = format!("{} read back", several(results.len(), "setting"));
                 self.close(now, Some(&words));
@@ -115,6 +109,11 @@ impl Line<'_> {
             | Fact::Thawed { .. }
             | Fact::DeedRefused { .. } => {}
         }
+    }
+
+    fn returns(&mut self, what: String, now: u64, why: &str) {
+        self.close(now, None);
+        self.open = Some((Act::PutBack, what, now, why.to_owned()));
     }
 
     fn refused(&mut self, now: u64, why: &str) {

@@ -195,6 +195,8 @@ pub enum Ask {
     /// A dump of one of netfilter's subsystems (NETLINK_NETFILTER); `payload` is `struct nfgenmsg` and its TLVs.
     /// Answers likewise, at most `most` of them.
     Netfilter { subsystem: u8, message: u8, payload: Vec<u8>, most: usize },
+    /// SIOCGHWTSTAMP on `nic`, and SIOCSHWTSTAMP with a configuration; answers `struct hwtstamp_config`.
+    Stamping { nic: String, config: Option<[u8; 12]> },
     /// SIOCETHTOOL on `nic` with this buffer (its first word is the command); answers the buffer.
     Ethtool { nic: String, buffer: Vec<u8> },
 }

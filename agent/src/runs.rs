@@ -14,6 +14,7 @@ pub mod hazards;
 mod noted;
 pub mod patience;
 pub mod permission;
+mod renewal;
 pub mod standing;
 mod undo;
 mod users;

@@ -9,13 +9,13 @@
 //! Nothing that somebody else added meanwhile is removed. What cannot be put back exactly is told by
 //! [`Surroundings::cannot_restore`] *before* anything is reset, so that it can be refused.
 //!
-//! Not seen from here, and so neither kept nor refused: what only another subsystem knows by index,
-//! namely nftables rules with `iif`/`oif` and hooks on a device, TCX and other BPF links, and offloaded
-//! IPsec states. Interfaces of other network namespaces are the guard's. `docs/surroundings.md` says so to
+//! Not seen from here, and so neither kept nor refused: nftables' netdev chains on a device, TCX and other
+//! BPF links, and offloaded IPsec states. Interfaces of other network namespaces are the guard's. `docs/surroundings.md` says so to
 //! the operator.
 
 mod address;
 mod afar;
+mod beneath;
 mod device;
 mod filter;
 mod function;
@@ -26,10 +26,13 @@ mod membership;
 mod message;
 mod name;
 mod neighbour;
+mod nft;
 mod object;
 mod packet;
+mod queue;
 mod restore;
 mod route;
+mod stamping;
 mod sysctl;
 mod tc;
 
@@ -83,6 +86,9 @@ pub struct Port {
     pub id: NicId,
     pub device: Device,
     pub functions: Functions,
+    /// `struct hwtstamp_config`, where the driver stamps packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamping: Option<Bytes>,
 }
 
 /// How something differs from what it was.
@@ -115,6 +121,25 @@ impl std::fmt::Display for Difference {
 /// Keeps what stands around these ports. Fails where the kernel cannot be asked: then nobody knows what
 /// a reset would lose, and nobody should reset.
 pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
+    let mut taken = look(host, ports)?;
+    let links = Links::read(host)?;
+    let indexes: Vec<u32> = ports.iter().map(|port| port.ifindex).collect();
+    let dying: BTreeSet<u32> = links.dying(&indexes)?.into_iter().collect();
+    let cannot = &mut taken.cannot_restore;
+    for port in ports {
+        // By the name that it has now, whatever it had when it was found.
+        let named = Nic { name: links.names.name(port.ifindex), ..port.clone() };
+        cannot.extend(beneath::read(host, &named)?);
+    }
+    cannot.extend(nft::read(host, &links, &dying)?);
+    cannot.extend(afar::label_routes(host, &links, &dying)?);
+    cannot.sort();
+    cannot.dedup();
+    Ok(taken)
+}
+
+/// The same without what only refuses: enough to compare with.
+fn look(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
     let links = Links::read(host)?;
     let indexes: Vec<u32> = ports.iter().map(|port| port.ifindex).collect();
     let order = links.dying(&indexes)?;
@@ -130,8 +155,10 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
         let mut device = Device::of(link, &links, &mut cannot);
         taps.leave_out(&mut device, link);
         device.sysctls = sysctl::read(host, &link.name);
+        device.queues = queue::read(host, &link.name);
         let functions = function::read(host, port, &mut cannot)?;
-        kept.push(Port { id: port.id.clone(), device, functions });
+        let stamping = stamping::read(host, &link.name);
+        kept.push(Port { id: port.id.clone(), device, functions, stamping });
     }
     kept.sort_by(|a, b| a.id.cmp(&b.id));
     let mut stacked = Vec::new();
@@ -139,6 +166,7 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
         let mut device = Device::stacked(link, &links, &mut cannot);
         taps.leave_out(&mut device, link);
         device.sysctls = sysctl::read(host, &link.name);
+        device.queues = queue::read(host, &link.name);
         stacked.push(device);
     }
     for link in dying.iter().filter_map(|index| links.by_index.get(index)) {
@@ -212,6 +240,12 @@ impl Surroundings {
         &self.cannot_restore
     }
 
+    /// Whether a queue of theirs steers flows (RFS): its table is written again.
+    pub fn steers_flows(&self) -> bool {
+        let own = self.ports.iter().map(|port| &port.device).chain(&self.stacked);
+        own.into_iter().any(|device| queue::steers_flows(&device.queues))
+    }
+
     /// Everything that is not as it was, additions included. Joins are not here: see
     /// [`Surroundings::lost_joins`].
     pub fn differences(&self, now: &Surroundings) -> Vec<Difference> {
@@ -225,6 +259,7 @@ impl Surroundings {
                         let names = (port.device.name.clone(), other.device.name.clone());
                         found.extend(changed(vec![(what("name"), names.0, names.1)]));
                     }
+                    found.extend(changed(stamping::differs(port, other)));
                     if port.functions != other.functions {
                         let show = |f: &Functions| {
                             let each = f.settings.iter().map(Bytes::to_string);

@@ -11,7 +11,8 @@ pub enum Read {
     Coalesce,
     /// The RSS indirection table and hash key (`ethtool -x`).
     Rss,
-    /// Driver statistics (`ethtool -S`).
+    /// Statistics: the driver's (`ethtool -S`), and the interface's, which a dump of links asks for along
+    /// with all else (`ndo_get_stats64`).
     Stats,
 }
 

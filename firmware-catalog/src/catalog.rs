@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub use check::{Concern, Report, Status};
-pub use hazards::{Device, Hazard, read_hazard};
+pub use hazards::{Hazard, read_hazard};
 pub use resolve::{Direction, Refusal, Target, WayBack};
 
 /// Where an answer comes from.

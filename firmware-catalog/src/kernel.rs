@@ -55,6 +55,7 @@ impl std::fmt::Display for Range {
             Fixed::Stable(to) | Fixed::Mainline(to) => write!(f, " to before {to}"),
             Fixed::Never => f.write_str(" to the end of that branch"),
             Fixed::NotYet => f.write_str(" on, not fixed"),
+            Fixed::Unknown => f.write_str(" on, in which releases is not established"),
         }
     }
 }
@@ -84,11 +85,13 @@ pub enum Fixed {
     Never,
     /// No release is known to have a fix: how the driver or the hardware is.
     NotYet,
+    /// Nobody has said which releases have it; before `introduced` none can.
+    Unknown,
 }
 
 impl Range {
-    /// Reads both ends as the files give them: a version or `unknown`, and a version, `never`
-    /// or `not-yet`.
+    /// Reads both ends as the files give them: a version or `unknown`, and a version, `never`,
+    /// `not-yet` or `unknown`.
     pub fn parse(introduced: &str, fixed: &str) -> Result<Range, String> {
         let version = |text: &str| {
             let wrong = || format!("`{text}` is not an upstream version, such as 6.1.110 or 6.11");
@@ -104,6 +107,10 @@ impl Range {
             }
             "never" => Fixed::Never,
             "not-yet" => Fixed::NotYet,
+            "unknown" if introduced.is_none() => {
+                return Err("a range with neither end known is `kernels: unknown`".to_owned());
+            }
+            "unknown" => Fixed::Unknown,
             text if text.split('.').count() == 2 => Fixed::Mainline(version(text)?),
             text => Fixed::Stable(version(text)?),
         };
@@ -120,7 +127,9 @@ impl Range {
         match (self.fixed, self.introduced) {
             (Fixed::Stable(to), _) => to.branch() == base.branch(),
             (Fixed::Never, Some(from)) => from.branch() == base.branch(),
-            (Fixed::Never, None) | (Fixed::Mainline(_) | Fixed::NotYet, _) => false,
+            (Fixed::Never, None) | (Fixed::Mainline(_) | Fixed::NotYet | Fixed::Unknown, _) => {
+                false
+            }
         }
     }
 
@@ -130,7 +139,7 @@ impl Range {
         let begun = self.introduced.is_none_or(|from| base >= Version { candidate: 0, ..from });
         match self.fixed {
             Fixed::Stable(to) | Fixed::Mainline(to) => begun && base < to,
-            Fixed::Never | Fixed::NotYet => begun,
+            Fixed::Never | Fixed::NotYet | Fixed::Unknown => begun,
         }
     }
 }
@@ -250,13 +259,23 @@ mod tests {
         assert_eq!(answer(&between, "6.9.2"), Answer::Yes);
         assert_eq!(answer(&between, "6.11"), Answer::Unknown);
         assert_eq!(answer(&[], "6.11"), Answer::Unknown);
+        // What it is a defect of is not older than this; who has it, nobody has said.
+        let since = ranges(&[("6.14", "unknown")]);
+        assert_eq!(answer(&since, "6.13.12"), Answer::No);
+        assert_eq!(answer(&since, "6.14"), Answer::Unknown);
+        assert_eq!(answer(&since, "7.0"), Answer::Unknown);
     }
 
     #[test]
     fn ranges_that_make_no_sense_are_refused() {
-        for (introduced, fixed) in
-            [("6.12", "6.11"), ("unknown", "never"), ("6", "7.0"), ("5.15", "5.15.x"), ("", "")]
-        {
+        for (introduced, fixed) in [
+            ("6.12", "6.11"),
+            ("unknown", "never"),
+            ("unknown", "unknown"),
+            ("6", "7.0"),
+            ("5.15", "5.15.x"),
+            ("", ""),
+        ] {
             assert!(Range::parse(introduced, fixed).is_err(), "{introduced} to {fixed}");
         }
     }

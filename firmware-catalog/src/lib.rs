@@ -29,7 +29,7 @@ pub mod subject;
 
 pub use act::{Act, Read};
 pub use answer::Answer;
-pub use catalog::{Catalog, Device, Hazard, Origin, Refusal, Target, read_hazard};
+pub use catalog::{Catalog, Hazard, Origin, Refusal, Target, read_hazard};
 pub use issue::Issue;
 pub use model::{Function, Model, lookup};
 pub use read::SOURCE_MAX;

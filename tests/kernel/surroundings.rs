@@ -20,6 +20,8 @@ use agent::{
 use serde_json::Value;
 use tests::{Netns, programs_or_skip, root_or_skip};
 
+#[path = "surroundings/nft.rs"]
+mod nft;
 #[path = "surroundings/renewed.rs"]
 mod renewed;
 #[path = "surroundings/sockets.rs"]

@@ -3,14 +3,15 @@
 use agent::{
     host::sim::Sim,
     inventory,
+    measure::counters::{Counted, between, snapshot},
     plan::Plan,
     runs::{
         self, Apply, Declined, Exit, Prepared,
-        hazards::{Overrides, Terms, hazards_of},
+        hazards::{self, Ground, Overrides, Terms, hazards_of},
     },
 };
 use firmware_catalog::{
-    Act, Catalog,
+    Act, Catalog, Read,
     act::Deed,
     catalog::{Part, SiteFile},
 };
@@ -152,6 +153,76 @@ fn acts_that_are_no_settings_are_asked_about_too() {
     assert!(words[0].starts_with("fw-activate on eth1 meets KB-009"), "{words:#?}");
     assert!(words[1].starts_with("fw-activate on eth1 meets KB-020"), "{words:#?}");
     assert!(hazards_of(&Catalog::shipped(), nic, &[Act::Do(Deed::LinkDown)]).is_empty());
+}
+
+/// The golden firmware of a card on this kernel, on which the driver has been given fewer channels.
+fn restart(kernel: &str) -> (Sim, Apply) {
+    let text = tests::firmware::MACHINE
+        .replacen("kernel: 6.18.5", &format!("kernel: {kernel}"), 1)
+        .replacen("    rings:", "    channels: { combined: { value: 4, max: 8 } }\n    rings:", 1);
+    let mut machine = machine(&text);
+    machine.script.clear();
+    let shelf = tests::firmware::read(tests::firmware::FIRMWARE);
+    let playbook = playbooks::parse::parse(tests::firmware::MENDS.as_bytes());
+    let request = Apply {
+        hazards: Terms { catalog: shelf.catalog.clone(), ..Terms::default() },
+        firmware: shelf.offer.clone(),
+        ..Apply::plain(
+            playbook.unwrap_or_else(|p| panic!("{p:?}")),
+            "eth1",
+            Some("192.0.2.2:862".to_owned()),
+        )
+    };
+    (Sim::new(machine), request)
+}
+
+/// What a restart takes is written again after it: that is as much an act as a step is, there and back.
+#[test]
+fn what_is_written_after_a_restart_is_looked_up_too() {
+    let (affected, request) = restart("6.18.16");
+    let prepared = runs::prepare(&affected, &request).unwrap_or_else(|d| panic!("{d}"));
+    let words: Vec<String> = prepared.refusals.iter().map(ToString::to_string).collect();
+    let told = words.iter().any(|w| w.contains("set channels.combined on eth1 meets KB-096"));
+    assert!(told, "{words:#?}");
+    let ground = Ground { nic: &prepared.facts.nic, facts: &prepared.subject, around: None };
+    let back: Vec<String> =
+        hazards::acts_back(&prepared.plan, &ground).iter().map(ToString::to_string).collect();
+    for act in ["set channels.combined", "set ring.rx", "link-down", "read-coalesce"] {
+        assert!(back.iter().any(|own| own == act), "{act}: {back:?}");
+    }
+    let (fixed, request) = restart("6.18.17");
+    let prepared = runs::prepare(&fixed, &request).unwrap_or_else(|d| panic!("{d}"));
+    let words: Vec<String> = prepared.refusals.iter().map(ToString::to_string).collect();
+    assert!(!words.iter().any(|words| words.contains("KB-096")), "{words:#?}");
+}
+
+/// A restart is read into: what hurts only then is asked about with it, and counts where nobody knows.
+#[test]
+fn a_restart_meets_what_hurts_only_during_one() {
+    let host = host("ice", "5.14.0-503.11.1.el9_5.x86_64");
+    let inventory = inventory::take(&host, Some("eth1")).unwrap();
+    let issues = |acts: &[Act]| -> Vec<String> {
+        let catalog = Catalog::shipped();
+        let found = hazards::forbidden(&catalog, &inventory.nics[0], acts);
+        found.into_iter().map(|hazard| hazard.issue).collect()
+    };
+    let read = Act::Read(Read::Coalesce);
+    assert!(!issues(std::slice::from_ref(&read)).contains(&"KB-029".to_owned()));
+    assert!(issues(&[Act::Do(Deed::FwActivate), read]).contains(&"KB-029".to_owned()));
+}
+
+/// Windows count nothing of a NIC whose driver crashes where a reset meets a reader.
+#[test]
+fn a_window_leaves_out_counters_that_hurt() {
+    let counted = |kernel: &str| Counted::find(&host("sfc", kernel), "eth1");
+    let affected = counted("6.1.38");
+    assert!(affected.withheld.as_ref().is_some_and(|why| why.contains("KB-079")), "{affected:?}");
+    assert_eq!(counted("6.1.39").withheld, None);
+    let sim = host("sfc", "6.1.38");
+    let shots = [(); 2].map(|()| snapshot(&sim, Some(&affected)));
+    let deltas = between(&shots[0], &shots[1], "sfc");
+    assert!(deltas.notes.iter().any(|note| note.contains("KB-079")), "{:?}", deltas.notes);
+    assert!(!deltas.counters.keys().any(|name| name.starts_with("nic.")), "{:?}", deltas.counters);
 }
 
 #[test]

@@ -109,7 +109,8 @@ fn reaches(ask: &Ask, command: u8, ioctls: &[u32], nic: &NicFacts, ifindex: u32)
         | Ask::Route { .. }
         | Ask::Diag { .. }
         | Ask::Rdma { .. }
-        | Ask::Netfilter { .. } => false,
+        | Ask::Netfilter { .. }
+        | Ask::Stamping { .. } => false,
         Ask::Ethtool { nic: name, buffer } => {
             let number = u32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
             *name == nic.name && ioctls.contains(&number)
@@ -271,6 +272,7 @@ fn asking_about_one_nic_leaves_the_others_alone() {
             Ask::Diag { .. } | Ask::Rdma { .. } | Ask::Netfilter { .. } => {
                 panic!("an inventory lists no sockets")
             }
+            Ask::Stamping { .. } => panic!("an inventory asks for none"),
         }
     }
     let all = Recorder::new(rich()).take();
@@ -340,6 +342,7 @@ fn it_never_reads_what_stalls_nics_and_never_writes() {
             Ask::Diag { .. } | Ask::Rdma { .. } | Ask::Netfilter { .. } => {
                 panic!("an inventory lists no sockets")
             }
+            Ask::Stamping { .. } => panic!("an inventory asks for none"),
             Ask::Ethtool { buffer, .. } => {
                 let number = u32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
                 assert!(IOCTLS.contains(&number), "ioctl {number:#x}");

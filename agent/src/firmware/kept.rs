@@ -104,7 +104,7 @@ fn doubts(family: &str, unsupported: &BTreeMap<Name, String>) -> BTreeSet<Name> 
 }
 
 /// Whether a restart of the NIC takes this setting.
-fn is_lost(name: &Name) -> bool {
+pub fn is_lost(name: &Name) -> bool {
     let row = name.setting();
     let with_the_nic = match row.scope {
         Scope::Nic | Scope::Device => true,

@@ -181,6 +181,7 @@ impl Host for Linux {
                 self.files.check_namespace("ask netfilter")?;
                 netfilter((*subsystem, *message), payload, *most)
             }
+            Ask::Stamping { nic, config } => Ok(vec![self.ethtool.stamping(nic, config.as_ref())?]),
             Ask::Ethtool { nic, buffer } => Ok(vec![self.ethtool.exchange(nic, buffer)?]),
         }
     }
@@ -195,6 +196,7 @@ impl Host for Linux {
             | Ask::Rdma { .. }
             | Ask::Diag { .. }
             | Ask::Netfilter { .. }
+            | Ask::Stamping { .. }
             | Ask::Ethtool { .. } => self.request(ask),
         }
     }

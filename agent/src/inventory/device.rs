@@ -75,6 +75,11 @@ impl Modules {
     }
 }
 
+/// Whether the driver came with the kernel, where that is known.
+pub(super) fn in_tree(host: &dyn Host, driver: &str) -> Option<bool> {
+    read(host, driver).in_tree
+}
+
 /// A module taints the kernel with `O` when it is not in the kernel's own tree. A driver without a
 /// loaded module is built in, and so came with the kernel.
 fn read(host: &dyn Host, driver: &str) -> Module {

@@ -7,8 +7,9 @@
 
 use std::{path::Path, sync::OnceLock, time::Duration};
 
-use firmware_catalog::{Catalog, Device, Issue, Read, read_hazard};
+use firmware_catalog::{Catalog, Issue, Read, Subject, read_hazard};
 
+use super::device;
 use crate::{
     fault::{Fault, Kind, Result},
     host::{
@@ -54,7 +55,9 @@ impl<'a> Careful<'a> {
     /// One dump's worth of answers, from each NIC that can stand the read.
     fn one_by_one(&self, command: u8, payload: &[u8]) -> Result<Vec<Vec<u8>>> {
         let mut answers = Vec::new();
-        for nic in self.nics.iter().filter(|nic| refusal(nic, read_of(command)).is_none()) {
+        for nic in
+            self.nics.iter().filter(|nic| refusal(self.host, nic, read_of(command)).is_none())
+        {
             let payload = addressed(payload, nic);
             let ask = Ask::Genl { family: Genl::Ethtool, command, mode: Mode::Do, payload };
             match self.host.request(&ask) {
@@ -85,7 +88,7 @@ impl<'a> Careful<'a> {
     }
 
     fn check(&self, nic: Option<&Nic>, read: Option<Read>) -> Result<()> {
-        match nic.and_then(|nic| refusal(nic, read).map(|issue| (nic, issue))) {
+        match nic.and_then(|nic| refusal(self.host, nic, read).map(|issue| (nic, issue))) {
             Some((nic, issue)) => {
                 Err(Fault::new(Kind::Unsupported, format!("read {}", nic.name), why(issue)))
             }
@@ -108,7 +111,7 @@ impl<'a> Careful<'a> {
                 self.host.request(ask)
             }
             Mode::Dump => {
-                let harmless = self.nics.iter().all(|nic| refusal(nic, read).is_none());
+                let harmless = self.nics.iter().all(|nic| refusal(self.host, nic, read).is_none());
                 match self.reach {
                     Reach::Everywhere if harmless => self.host.request(ask),
                     Reach::Everywhere | Reach::Given => self.one_by_one(command, payload),
@@ -132,8 +135,23 @@ pub fn adopt(catalog: &Catalog) {
 }
 
 /// The issue that forbids this read of this NIC.
-pub fn refusal(nic: &Nic, read: Option<Read>) -> Option<&'static Issue> {
-    read_hazard(in_force(), &nic.driver, nic.kernel_base.as_deref(), read?, Device::Settled)
+pub fn refusal(host: &dyn Host, nic: &Nic, read: Option<Read>) -> Option<&'static Issue> {
+    let read = read?;
+    let issue = |in_tree: Option<bool>| {
+        let subject = Subject {
+            driver: nic.driver.clone(),
+            in_tree,
+            kernel_base: nic.kernel_base.clone(),
+            ..Subject::default()
+        };
+        read_hazard(in_force(), &subject, read)
+    };
+    // For nearly every NIC the answer does not hang by where its driver came from.
+    match (issue(Some(true)), issue(Some(false))) {
+        (None, None) => None,
+        (Some(issue), Some(_)) => Some(issue),
+        (Some(_), None) | (None, Some(_)) => issue(device::in_tree(host, &nic.driver)),
+    }
 }
 
 /// The sentence that an operator sees in place of the value.
@@ -218,7 +236,8 @@ impl Host for Careful<'_> {
             | Ask::Route { .. }
             | Ask::Diag { .. }
             | Ask::Rdma { .. }
-            | Ask::Netfilter { .. } => self.host.request(ask),
+            | Ask::Netfilter { .. }
+            | Ask::Stamping { .. } => self.host.request(ask),
             Ask::Ethtool { nic, buffer } => {
                 let known = self.nics.iter().find(|known| known.name == *nic);
                 self.check(known, read_of_ioctl(buffer))?;

@@ -70,6 +70,7 @@ impl Host for Look<'_> {
             | Ask::Diag { .. }
             | Ask::Rdma { .. }
             | Ask::Netfilter { .. }
+            | Ask::Stamping { .. }
             | Ask::Ethtool { .. } => self.host.request(ask),
         }
     }

@@ -46,7 +46,7 @@ fn one(host: &Careful<'_>, family: &dyn Family, nics: &[Nic], surveyed: &mut Sur
     let mut safe = Vec::with_capacity(nics.len());
     let mut places = Vec::with_capacity(nics.len());
     for (place, nic) in nics.iter().enumerate() {
-        match refusal(nic, read) {
+        match refusal(host, nic, read) {
             Some(issue) => surveyed.nics[place].skip(family, issue),
             None => {
                 safe.push(nic.clone());

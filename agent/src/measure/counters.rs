@@ -17,7 +17,13 @@ pub mod statistics;
 
 use std::collections::BTreeMap;
 
-use crate::{fault::Result, host::Host};
+use firmware_catalog::Read;
+
+use crate::{
+    fault::Result,
+    host::{Host, nic},
+    inventory::hazard,
+};
 
 use super::clock;
 
@@ -27,13 +33,17 @@ pub struct Counted {
     pub name: String,
     /// Empty where the kernel names no driver.
     pub driver: String,
+    /// Why nothing of it is counted, where its driver is known not to stand that here.
+    pub withheld: Option<String>,
 }
 
 impl Counted {
     /// Asks the kernel for the driver's name; a NIC without one is counted by its interface alone.
     pub fn find(host: &dyn Host, name: &str) -> Counted {
         let driver = statistics::driver(host, name).unwrap_or_default();
-        Counted { name: name.to_owned(), driver }
+        let known = nic::find(host, name).ok();
+        let issue = known.and_then(|nic| hazard::refusal(host, &nic, Some(Read::Stats)));
+        Counted { name: name.to_owned(), driver, withheld: issue.map(hazard::why) }
     }
 }
 
@@ -53,15 +63,17 @@ pub struct Snapshot {
 
 /// Reads everything. Never fails: what cannot be read is noted.
 ///
-/// Not to be called while a reset of the NIC is in flight: on sfc, kernels of 5.9 to 6.5 crash when
-/// statistics are read meanwhile (CVE-2023-54156). The probe reads only once replies are back.
+/// Nothing of a NIC whose driver may crash in it ([`Counted::withheld`]): sfc on kernels of 5.9 to 6.5, where a
+/// reset meets a reader (CVE-2023-54156), and a reset can begin at any moment.
 pub fn snapshot(host: &dyn Host, nic: Option<&Counted>) -> Snapshot {
     let mut shot = Snapshot { at_ns: clock::monotonic_ns(), ..Snapshot::default() };
     for (file, read) in procfs::FILES {
         let read = host.read(std::path::Path::new(file)).and_then(|text| read(&text));
         shot.keep("", read);
     }
-    if let Some(nic) = nic {
+    if let Some(Counted { withheld: Some(why), .. }) = nic {
+        shot.missing.push(why.clone());
+    } else if let Some(nic) = nic {
         let link = link::read(host, &nic.name);
         shot.packets = link.as_ref().map_or(0, link::Link::packets);
         // The driver's own figure of a name is the more exact one, so it is kept last.

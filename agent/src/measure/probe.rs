@@ -164,7 +164,9 @@ impl<'h> Probe<'h> {
     }
 
     fn wait_for_carrier(&self, until_ns: u64, stop: &dyn Fn() -> bool) -> Result<()> {
-        let Some(nic) = &self.counted else { return Ok(()) };
+        // The kernel asks the driver for statistics with every answer about a link.
+        let countable = self.counted.as_ref().filter(|nic| nic.withheld.is_none());
+        let Some(nic) = countable else { return Ok(()) };
         let act = || format!("settle on {}", nic.name);
         loop {
             let cause = match counters::link::read(self.host, &nic.name) {

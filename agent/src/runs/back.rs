@@ -13,7 +13,7 @@ use policy::{
 
 use super::{
     Declined, Desk, Exit, begin, finish, firmware,
-    hazards::{self, Overrides, Terms, Weighed},
+    hazards::{self, Ground, Overrides, Terms, Weighed},
     permission::{self, Matter, Verdicts},
     plan_of, standing,
     users::{self, StandbyPath},
@@ -285,9 +285,12 @@ fn weigh(
     let consented = consented(run);
     let overrides = back.hazards.clone().with(&consented);
     let terms = Terms { catalog, overrides };
+    let around = way.plan.as_ref().filter(|_| run.firmware_open());
+    let around = around.and_then(|plan| firmware::around(desk.host, plan).ok().flatten());
+    let ground = Ground { nic: &way.nic, facts: subject, around: around.as_ref() };
     let acts = match &way.plan {
-        Some(plan) => hazards::acts_back(plan, &way.nic),
-        None => hazards::acts_of(run, &way.nic),
+        Some(plan) => hazards::acts_back(plan, &ground),
+        None => hazards::acts_of(run, &ground),
     };
     let mut weighed = hazards::weighed(&terms, subject, &acts, &back.hazards)?;
     weighed.overridden.retain(|hazard| !consented.contains(&hazard.issue));

@@ -14,7 +14,7 @@ use super::{
     Declined, Desk, Exit, Outcome,
     choose::Offer,
     control, drift, finish, firmware,
-    hazards::{self, Forbidden},
+    hazards::{self, Forbidden, Ground},
     permission::{self, Matter, Permit},
     standing, undo,
     users::{self, Gate, StandbyPath},
@@ -135,11 +135,13 @@ fn planned(host: &dyn Host, request: &Apply, sysctls: &[String]) -> Result<Prepa
     users::standby_nic(host, request.standby.as_ref())?;
     let users = users::of(host, &facts.nic, &plan);
     let mut refusals = refusals(host, &facts.nic, &plan, request)?;
-    refusals.extend(firmware::refusals(host, &plan)?);
+    let around = firmware::around(host, &plan)?;
+    refusals.extend(firmware::refusals(&plan, around.as_ref()));
     refusals.extend(users::refusal(&users, &plan, request));
     refusals.extend(control::refusal(host, subject, &plan)?);
     refusals.extend(blind(host, &facts.nic));
-    let weighed = hazards::weigh(&request.hazards, subject, &facts.nic, &plan)?;
+    let ground = Ground { nic: &facts.nic, facts: subject, around: around.as_ref() };
+    let weighed = hazards::weigh(&request.hazards, &ground, &plan)?;
     refusals.extend(weighed.refusals);
     let subject = subject.clone();
     Ok(Prepared { plan, facts, subject, users, refusals, overridden: weighed.overridden })

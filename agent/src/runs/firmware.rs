@@ -12,7 +12,7 @@ use crate::{
     log::{History, RunRecord},
     plan::{Plan, firmware::FirmwareAction},
     store::Store,
-    surroundings,
+    surroundings::{self, Surroundings},
 };
 
 /// Firmware stages begun for one device and version within a day; more is a loop.
@@ -140,16 +140,21 @@ pub(super) fn attempts(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
     Ok(())
 }
 
+/// What stands around the ports that a plan restarts; `None` where it restarts none.
+pub(super) fn around(host: &dyn Host, plan: &Plan) -> Result<Option<Surroundings>> {
+    let Some(action) = action(plan) else { return Ok(None) };
+    surroundings::take(host, &device::ports_now(host, action)?).map(Some)
+}
+
 /// What a restart of the plan's device would take and nobody could put back.
-pub(super) fn refusals(host: &dyn Host, plan: &Plan) -> Result<Vec<Refusal>> {
-    let Some(action) = action(plan) else { return Ok(Vec::new()) };
-    let around = surroundings::take(host, &device::ports_now(host, action)?)?;
+pub(super) fn refusals(plan: &Plan, around: Option<&Surroundings>) -> Vec<Refusal> {
+    let Some((action, around)) = action(plan).zip(around) else { return Vec::new() };
     let refusal = |what: &String| Refusal {
         rule: "surroundings",
         why: format!("a restart of {} would take for good: {what}", action.device.handle),
         satisfy: "take it away first, and make it again afterwards".to_owned(),
     };
-    Ok(around.cannot_restore().iter().map(refusal).collect())
+    around.cannot_restore().iter().map(refusal).collect()
 }
 
 /// Refuses a plan whose images are not, byte for byte, what they are called: the new one, and the way

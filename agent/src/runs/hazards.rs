@@ -11,7 +11,7 @@ use playbooks::vocabulary::Disruption;
 use policy::Refusal;
 use serde::Serialize;
 
-use super::{Declined, Exit};
+use super::{Declined, Exit, renewal};
 use crate::{
     host::Nic,
     inventory::{NicFacts, subject},
@@ -20,7 +20,7 @@ use crate::{
         Plan, Step,
         firmware::{Activation, FirmwareAction},
     },
-    setting::family_of,
+    surroundings::Surroundings,
 };
 
 /// By what a request is held against hazards, and which of them it takes upon itself.
@@ -72,6 +72,15 @@ impl Overrides {
     }
 }
 
+/// What a plan's acts are done to, as it is now.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    pub nic: &'a Nic,
+    pub facts: &'a NicFacts,
+    /// What stands around the ports that a firmware stage restarts; `None` where that is not known.
+    pub around: Option<&'a Surroundings>,
+}
+
 /// An issue that forbids some of the acts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -115,6 +124,10 @@ pub fn forbidden(catalog: &Catalog, nic: &NicFacts, acts: &[Act]) -> Vec<Forbidd
     let mut subject = subject::subject(nic);
     // The acts are this host's, whatever host the facts were taken on.
     subject.circumstances.insert(Circumstance::WeaklyOrderedCpu, cfg!(target_arch = "aarch64"));
+    // What is read and written around a restart meets the device in the middle of it.
+    if acts.iter().any(renewal::resets) {
+        subject.circumstances.insert(Circumstance::Resetting, true);
+    }
     let mut all: Vec<Forbidden> = Vec::new();
     for act in acts {
         for hazard in catalog.hazards(&subject, act) {
@@ -157,14 +170,14 @@ pub struct Weighed {
 /// # Errors
 ///
 /// An override that nothing here needs is a wrong request: it was meant for something else.
-pub fn weigh(terms: &Terms, facts: &NicFacts, nic: &Nic, plan: &Plan) -> Result<Weighed, Declined> {
+pub fn weigh(terms: &Terms, at: &Ground, plan: &Plan) -> Result<Weighed, Declined> {
     // Asked for again after it is done, the same request is still right.
     let unknown = |id: &&String| terms.catalog.issue(id).is_none();
     let needed = match plan.is_done() {
         true => Overrides::These(terms.overrides.named().iter().filter(unknown).cloned().collect()),
         false => terms.overrides.clone(),
     };
-    weighed(terms, facts, &acts(plan, nic), &needed)
+    weighed(terms, at.facts, &acts(plan, at), &needed)
 }
 
 /// The same for any acts. `needed`: the overrides of which something must be left to override.
@@ -203,37 +216,39 @@ pub fn weighed(
 }
 
 /// Everything that this plan would do: its steps, its way back, and what it may have to put back.
-fn acts(plan: &Plan, nic: &Nic) -> Vec<Act> {
+fn acts(plan: &Plan, at: &Ground) -> Vec<Act> {
     let steps = plan.stages.iter().flat_map(|stage| &stage.steps);
     let mut acts: Vec<Act> = steps.flat_map(acts_of_step).collect();
-    acts.extend(acts_back(plan, nic));
+    acts.extend(acts_back(plan, at));
     acts
 }
 
 /// What its way back does, and may have to.
-pub fn acts_back(plan: &Plan, nic: &Nic) -> Vec<Act> {
+pub fn acts_back(plan: &Plan, at: &Ground) -> Vec<Act> {
     let mut acts: Vec<Act> = plan.revert.iter().flat_map(acts_of_step).collect();
     let written: BTreeSet<_> =
         plan.revert.iter().flat_map(|step| &step.batch).map(|change| &change.name).collect();
     let disturbed = plan.snapshot.iter().filter(|kept| !written.contains(&kept.name));
-    acts.extend(disturbed.map(|kept| put_back(kept, nic)));
-    let firmware = plan.stages.iter().filter_map(|stage| stage.firmware.as_ref());
-    acts.extend(firmware.flat_map(acts_of_firmware));
+    acts.extend(disturbed.map(|kept| put_back(kept, at.nic)));
+    for firmware in plan.stages.iter().filter_map(|stage| stage.firmware.as_ref()) {
+        acts.extend(acts_of_firmware(firmware));
+        acts.extend(renewal::acts(at.nic, at.facts, at.around));
+    }
     acts
 }
 
 /// What putting a run back does, as the log alone tells it.
-pub fn acts_of(run: &RunRecord, nic: &Nic) -> Vec<Act> {
-    let settings = run.originals.iter().map(|kept| put_back(kept, nic));
-    let firmware = run.firmware.iter().filter(|firmware| !firmware.returned);
-    settings.chain(firmware.flat_map(|firmware| acts_of_firmware(&firmware.action))).collect()
+pub fn acts_of(run: &RunRecord, at: &Ground) -> Vec<Act> {
+    let mut acts: Vec<Act> = run.originals.iter().map(|kept| put_back(kept, at.nic)).collect();
+    for firmware in run.firmware.iter().filter(|firmware| !firmware.returned) {
+        acts.extend(acts_of_firmware(&firmware.action));
+        acts.extend(renewal::acts(at.nic, at.facts, at.around));
+    }
+    acts
 }
 
 fn put_back(kept: &Kept, nic: &Nic) -> Act {
-    let felt =
-        family_of(&kept.name).map_or(Disruption::NicReset, |f| f.disruption(nic, &kept.name));
-    let setting = kept.name.to_string();
-    Act::Set(Write { setting, direction: Direction::Elsewhere, felt })
+    renewal::write(nic, &kept.name, Direction::Elsewhere)
 }
 
 fn acts_of_firmware(firmware: &FirmwareAction) -> Vec<Act> {

@@ -51,7 +51,8 @@ impl Family for Rss {
     fn survey(&self, host: &dyn Host, nics: &[Nic]) -> Vec<Readings> {
         let Some(name) = plain::name(NAME) else { return vec![Readings::default(); nics.len()] };
         // A dump would also ask the NIC that cannot stand it.
-        let dump = match nics.len() > 1 && nics.iter().all(|nic| read_refused(nic).is_none()) {
+        let dump = match nics.len() > 1 && nics.iter().all(|nic| read_refused(host, nic).is_none())
+        {
             true => tables(host).ok(),
             false => None,
         };
@@ -160,9 +161,9 @@ impl Family for Rss {
 }
 
 /// Why this driver and kernel must not be asked for its table (KB-078: sfc deadlocks).
-fn read_refused(nic: &Nic) -> Option<String> {
+fn read_refused(host: &dyn Host, nic: &Nic) -> Option<String> {
     use crate::inventory::hazard;
-    hazard::refusal(nic, Some(firmware_catalog::Read::Rss)).map(hazard::why)
+    hazard::refusal(host, nic, Some(firmware_catalog::Read::Rss)).map(hazard::why)
 }
 
 fn current(host: &dyn Host, nic: &Nic) -> Result<Current> {
@@ -233,7 +234,7 @@ fn words(value: &Value) -> String {
 /// ETHTOOL_GRXFHINDIR: the table's size first, then the table.
 fn table(host: &dyn Host, nic: &Nic) -> Result<Vec<u32>> {
     let act = format!("read {NAME} of {}", nic.name);
-    if let Some(why) = read_refused(nic) {
+    if let Some(why) = read_refused(host, nic) {
         return Err(Fault::new(Kind::Unsupported, act, why));
     }
     let none = "the driver has no table";

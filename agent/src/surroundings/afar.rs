@@ -135,3 +135,47 @@ pub(super) fn homes(host: &dyn Host, ports: &[Nic]) -> Vec<String> {
     };
     ports.iter().filter(away).map(words).collect()
 }
+
+/// include/uapi/linux/rtnetlink.h, net/mpls/af_mpls.c.
+const RTM_GETROUTE: u16 = 26;
+const AF_MPLS: u8 = 28;
+const RTMSG_BYTES: usize = 12;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_MULTIPATH: u16 = 9;
+/// Bytes of `struct rtnexthop`: u16 length, u8 flags, u8 hops, i32 index.
+const RTNEXTHOP_BYTES: usize = 8;
+
+/// MPLS routes that lead through these interfaces.
+pub(super) fn label_routes(
+    host: &dyn Host,
+    links: &Links,
+    dying: &BTreeSet<u32>,
+) -> Result<Vec<String>> {
+    let mut header = [0; RTMSG_BYTES];
+    header[0] = AF_MPLS;
+    let mut found = Vec::new();
+    for answer in dump_if_any(host, RTM_GETROUTE, &header, "MPLS routes")? {
+        // A kernel without MPLS answers with the routes of every family that it has.
+        let Some((header, attributes)) = answer.split_at_checked(RTMSG_BYTES) else { continue };
+        if header[0] != AF_MPLS {
+            continue;
+        }
+        let attrs = Attrs(attributes);
+        let mut through: BTreeSet<u32> =
+            attrs.find(RTA_OIF).map(|link| word(link.payload)).into_iter().collect();
+        let mut ways = attrs.find(RTA_MULTIPATH).map_or(&[][..], |ways| ways.payload);
+        while let Some(way) = ways.get(..RTNEXTHOP_BYTES) {
+            through.insert(word(&way[4..]));
+            let length = usize::from(u16::from_ne_bytes([way[0], way[1]]));
+            ways = ways.get(length.max(RTNEXTHOP_BYTES).next_multiple_of(4)..).unwrap_or(&[]);
+        }
+        // Label, class, bottom of stack and lifetime, in network byte order.
+        let label = attrs.find(RTA_DST).and_then(|to| to.payload.first_chunk().copied());
+        let label = label.map_or(0, |label| u32::from_be_bytes(label) >> 12);
+        for index in through.intersection(dying) {
+            found.push(format!("MPLS route of label {label} through {}", links.names.name(*index)));
+        }
+    }
+    Ok(found)
+}

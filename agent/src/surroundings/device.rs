@@ -14,6 +14,7 @@ use super::{
     },
     membership::Membership,
     message::{Builder, Bytes, Message, raw, word},
+    queue,
 };
 use crate::{
     fault::{Fault, Kind, Result},
@@ -82,6 +83,9 @@ pub struct Device {
     pub(super) token: Option<Bytes>,
     /// Under /proc/sys/net: `ipv4/conf/eth1/arp_ignore`.
     pub sysctls: BTreeMap<String, String>,
+    /// Of its queues: `rx-0/rps_flow_cnt`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub queues: BTreeMap<String, String>,
 }
 
 /// One difference between two of them, in words.
@@ -104,6 +108,7 @@ impl Device {
             allmulti: link.allmulti,
             token: link.token(),
             sysctls: BTreeMap::new(),
+            queues: BTreeMap::new(),
         }
     }
 
@@ -165,6 +170,13 @@ impl Device {
             if *value != found {
                 let what = format!("net.{}", key.replace('/', "."));
                 differs.push((what, value.clone(), found));
+            }
+        }
+        for (key, value) in &self.queues {
+            let found = now.queues.get(key).map_or(queue::ABSENT, String::as_str);
+            if value != found {
+                let what = format!("queues/{key} of {}", self.name);
+                differs.push((what, value.clone(), found.to_owned()));
             }
         }
         differs
@@ -256,6 +268,7 @@ pub(super) fn restore(
         }
     }
     hand.faults.extend(super::sysctl::restore(host, &device.sysctls));
+    hand.faults.extend(queue::restore(host, &device.name, &device.queues));
     // After the sysctls: where advertisements are not accepted, a token is refused.
     if let Some(token) = device.token.as_ref().filter(|token| link.token().as_ref() != Some(*token))
     {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{
     Change, Difference, Surroundings, address, device, function,
     links::Links,
+    look,
     name::{self, Named},
-    take,
+    queue, stamping,
 };
 use crate::{
     fault::{Fault, Kind, Result},
@@ -35,7 +36,7 @@ impl Surroundings {
         let mut last = Vec::new();
         for pass in 0..PASSES_MAX {
             let faults = self.pass(host, ports, pass);
-            let left = match take(host, ports) {
+            let left = match look(host, ports) {
                 Ok(now) => self.unlike(&now),
                 Err(fault) => return vec![fault],
             };
@@ -59,7 +60,10 @@ impl Surroundings {
     /// The differences that a restore is to mend.
     fn unlike(&self, now: &Surroundings) -> Vec<Difference> {
         let mut found = self.differences(now);
-        found.retain(|difference| difference.change != Change::Added);
+        found.retain(|difference| {
+            // Queues come with the channels, which are put back after this.
+            difference.change != Change::Added && difference.found != queue::ABSENT
+        });
         found
     }
 
@@ -95,6 +99,7 @@ impl Surroundings {
         for port in &self.ports {
             let Some(nic) = ports.iter().find(|nic| nic.id == port.id) else { continue };
             faults.extend(self.device(host, &port.device, nic.ifindex, pass));
+            faults.extend(stamping::restore(host, &port.device.name, port.stamping.as_ref()));
             if port.functions.count > 0 {
                 faults.extend(function::restore(host, nic, &port.functions));
             }
@@ -102,7 +107,7 @@ impl Surroundings {
         for stacked in &self.stacked {
             faults.extend(self.stacked(host, stacked, &named, pass));
         }
-        match (take(host, ports), Links::read(host)) {
+        match (look(host, ports), Links::read(host)) {
             (Ok(now), Ok(links)) => match name::wrong(&links, &named) {
                 Some(fault) => faults.push(fault),
                 None => faults.extend(self.objects(host, &now, &links)),

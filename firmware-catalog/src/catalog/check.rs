@@ -20,7 +20,7 @@ pub enum Status {
     Golden,
     /// It runs, or would run after a reset, something else than the golden version.
     Drifted,
-    /// It runs what should never run.
+    /// It runs, or would run after a reset, what should never run.
     Blocked,
     /// The catalog cannot say.
     Unknown,
@@ -104,6 +104,9 @@ impl Catalog {
         if let Some(bad) = self.blocked(subject, model, &running, concerns) {
             return bad;
         }
+        if let Some(bad) = self.stores_blocked(subject, model, &running, scheme) {
+            return bad;
+        }
         if let Some(why) = self.other_branch(subject, &running) {
             return unknown(why);
         }
@@ -159,6 +162,24 @@ impl Catalog {
         let why = format!("{running} has {}: {}", fatal.issue.id, fatal.issue.title);
         let by = Some((fatal.issue.source.as_str(), &fatal.issue.origin));
         Some(Finding { status: Status::Blocked, why, by })
+    }
+
+    /// What lies in flash, where it is something else than what runs: the next reset runs it.
+    fn stores_blocked<'c>(
+        &'c self,
+        subject: &Subject,
+        model: &'c str,
+        running: &Version,
+        scheme: crate::Scheme,
+    ) -> Option<Finding<'c>> {
+        let stored = scheme.parse(subject.stored.as_deref()?).ok()?;
+        if stored.same(running).unwrap_or(false) {
+            return None;
+        }
+        let next = Subject { running: subject.stored.clone(), ..subject.clone() };
+        let bad = self.blocked(&next, model, &stored, &self.concerns(&next))?;
+        let why = format!("runs {running}, but a reset would run {stored}: {}", bad.why);
+        Some(Finding { why, ..bad })
     }
 
     /// Firmware that is numbered as another model's.

@@ -78,39 +78,12 @@ fn doubt(issue: &Issue, subject: &Subject, model: Option<&str>) -> String {
     "whether this firmware has it is not established".to_owned()
 }
 
-/// What we know of the device at the moment of a read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Device {
-    /// No reset is known to go on.
-    Settled,
-    /// A reset goes on: ours, or one that was announced.
-    Resetting,
-}
-
-/// The issue that makes this read unsafe for a NIC of `driver`, if any is known.
+/// The issue that makes this read unsafe for this NIC, if any is known.
 ///
-/// `kernel_base` is the upstream version, `None` where it is not known. A read that needs nothing
-/// but itself to hang is refused on an unknown base too. One that hurts only during a reset is
-/// refused on every kernel known to have the defect, since a reset can begin under our hands; on
-/// an unknown base it is refused while a reset is known to go on.
-pub fn read_hazard<'c>(
-    catalog: &'c Catalog,
-    driver: &str,
-    kernel_base: Option<&str>,
-    read: Read,
-    device: Device,
-) -> Option<&'c Issue> {
-    let mut subject = Subject {
-        driver: driver.to_owned(),
-        in_tree: Some(true),
-        kernel_base: kernel_base.map(str::to_owned),
-        ..Subject::default()
-    };
-    match device {
-        Device::Resetting => {
-            subject.circumstances.insert(Circumstance::Resetting, true);
-        }
-        Device::Settled => {}
-    }
-    catalog.hazards(&subject, &Act::Read(read)).into_iter().next().map(|hazard| hazard.issue)
+/// A read that needs nothing but itself to hang is refused where nobody knows whether the defect is there,
+/// too: an unknown base, a driver from outside the kernel's tree. One that hurts only during a reset is
+/// refused wherever the defect is known to be, since a reset can begin under our hands; where that is not
+/// known, only while one is known to go on ([`Circumstance::Resetting`]).
+pub fn read_hazard<'c>(catalog: &'c Catalog, subject: &Subject, read: Read) -> Option<&'c Issue> {
+    catalog.hazards(subject, &Act::Read(read)).into_iter().next().map(|hazard| hazard.issue)
 }

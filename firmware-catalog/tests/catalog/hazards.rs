@@ -1,7 +1,7 @@
 //! Our own acts, refused where a driver is known, or may be, not to stand them.
 
 use firmware_catalog::{
-    Act, Answer, Catalog, Circumstance, Device, Read, Subject,
+    Act, Answer, Catalog, Circumstance, Read, Subject,
     act::{Deed, Direction, Write},
     read_hazard,
 };
@@ -31,6 +31,25 @@ fn acts_are_refused_on_affected_kernels_and_pass_on_fixed_ones() {
     let ntuple_off = set("feature.rx-ntuple-filter", Direction::Off, Disruption::QueueReset);
     assert_eq!(ids(&nic("mlx5_core", "6.1.87"), &ntuple_off), ["KB-008"]);
     assert!(ids(&nic("mlx5_core", "6.1.88"), &ntuple_off).is_empty());
+}
+
+/// An override that is always needed is not read: kernels that cannot have a defect are not asked for one.
+#[test]
+fn channels_of_ice_are_refused_where_a_defect_can_be() {
+    let fewer = set("channels.combined", Direction::More, Disruption::LinkFlap);
+    let has =
+        |kernel: &str, issue: &str| ids(&nic("ice", kernel), &fewer).iter().any(|id| id == issue);
+    for (kernel, lldp, hang) in [
+        ("6.6.120", false, false),
+        ("6.10.10", true, false),
+        ("6.10.11", false, false),
+        ("6.12.80", false, false),
+        ("6.14", false, true),
+        ("6.18.40", false, true),
+        ("unknown", true, true),
+    ] {
+        assert_eq!((has(kernel, "KB-026"), has(kernel, "KB-038")), (lldp, hang), "{kernel}");
+    }
 }
 
 #[test]
@@ -69,10 +88,14 @@ fn circumstances_narrow_where_they_are_known() {
 #[test]
 fn reads_that_hang_are_refused_on_affected_and_unknown_kernels() {
     let catalog = Catalog::shipped();
-    let hazard = |driver: &str, base, read, device| {
-        read_hazard(&catalog, driver, base, read, device).map(|issue| issue.id.clone())
+    let hazard = |subject: &Subject, read| {
+        read_hazard(&catalog, subject, read).map(|issue| issue.id.clone())
     };
-    let sfc = |base| hazard("sfc", base, Read::Rss, Device::Settled);
+    let on = |driver: &str, base: Option<&str>| Subject {
+        kernel_base: base.map(str::to_owned),
+        ..nic(driver, "6.1.80")
+    };
+    let sfc = |base| hazard(&on("sfc", base), Read::Rss);
     let kb078 = Some("KB-078".to_owned());
     assert_eq!(sfc(Some("6.17.3")), kb078);
     assert_eq!(sfc(Some("6.18.8")), kb078);
@@ -80,13 +103,21 @@ fn reads_that_hang_are_refused_on_affected_and_unknown_kernels() {
     assert_eq!(sfc(Some("6.16")), None);
     assert_eq!(sfc(None), kb078);
     assert_eq!(sfc(Some("5.14.0-503.el9")), kb078);
-    assert_eq!(hazard("ice", None, Read::Rss, Device::Settled), None);
-    let ice = |base, device| hazard("ice", base, Read::Coalesce, device);
+    assert_eq!(hazard(&on("ice", None), Read::Rss), None);
+    let ice = |base, resetting: Option<bool>| {
+        let mut subject = on("ice", base);
+        subject.circumstances.extend(resetting.map(|yes| (Circumstance::Resetting, yes)));
+        hazard(&subject, Read::Coalesce)
+    };
     let kb029 = Some("KB-029".to_owned());
-    assert_eq!(ice(Some("6.1.109"), Device::Settled), kb029);
-    assert_eq!(ice(Some("6.1.110"), Device::Resetting), None);
-    assert_eq!(ice(None, Device::Settled), None);
-    assert_eq!(ice(None, Device::Resetting), kb029);
-    assert_eq!(hazard("sfc", Some("6.4.3"), Read::Stats, Device::Settled), Some("KB-079".into()));
-    assert_eq!(hazard("sfc", Some("6.4.4"), Read::Stats, Device::Settled), None);
+    assert_eq!(ice(Some("6.1.109"), None), kb029);
+    assert_eq!(ice(Some("6.1.110"), Some(true)), None);
+    assert_eq!(ice(None, None), None);
+    assert_eq!(ice(None, Some(true)), kb029);
+    assert_eq!(hazard(&on("sfc", Some("6.4.3")), Read::Stats), Some("KB-079".into()));
+    assert_eq!(hazard(&on("sfc", Some("6.4.4")), Read::Stats), None);
+    // A driver from elsewhere is not the kernel's: its version says nothing.
+    let elsewhere = |in_tree| Subject { in_tree, ..on("sfc", Some("6.18.9")) };
+    assert_eq!(hazard(&elsewhere(Some(false)), Read::Rss), kb078);
+    assert_eq!(hazard(&elsewhere(None), Read::Rss), kb078);
 }

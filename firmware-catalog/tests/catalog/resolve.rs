@@ -257,6 +257,13 @@ fn a_nic_is_golden_drifted_blocked_or_unknown() {
     );
     assert_eq!(status(&catalog, "22.41.1000", None).0, Status::Blocked);
     assert_eq!(status(&catalog, "22.29.1", None).0, Status::Blocked);
+    // What only lies in flash runs after the next reset, wanted or not.
+    for (stored, because) in [("22.41.1000", "is blocked"), ("22.29.1", "is below 22.30.0")] {
+        let (blocked, why) = status(&catalog, "22.35.1012", Some(stored));
+        assert_eq!(blocked, Status::Blocked, "{why}");
+        let told = format!("runs 22.35.1012, but a reset would run {stored}: {stored} {because}");
+        assert!(why.starts_with(&told), "{why}");
+    }
     assert_eq!(status(&catalog, "20.35.2000", None).0, Status::Unknown);
     assert_eq!(status(&catalog, "nonsense", None).0, Status::Unknown);
     let (unknown, why) = status(&Catalog::shipped(), "22.43.2566", None);

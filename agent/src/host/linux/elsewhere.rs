@@ -47,8 +47,8 @@ fn one(ask: &Ask, route: &mut Option<Netlink>) -> Answers {
         Ask::Netfilter { subsystem, message, payload, most } => {
             netfilter((*subsystem, *message), payload, *most)
         }
-        Ask::Ethtool { nic, .. } => {
-            let act = format!("SIOCETHTOOL on {nic}");
+        Ask::Ethtool { nic, .. } | Ask::Stamping { nic, .. } => {
+            let act = format!("an ioctl on {nic}");
             Err(Fault::new(Kind::Unsupported, act, "not asked in other namespaces"))
         }
     }

@@ -1,4 +1,4 @@
-//! SIOCETHTOOL, for what the kernel offers over netlink only later or never.
+//! SIOCETHTOOL and time stamping, for what the kernel offers over netlink only later or never.
 //!
 //! Source: include/uapi/linux/ethtool.h, net/ethtool/ioctl.c.
 #![allow(unsafe_code)] // ioctl(2) with a pointer, and the guarded memory that makes it safe.
@@ -15,6 +15,10 @@ use crate::fault::{Fault, Kind, Result};
 
 /// The longest buffer taken: a string set of 64 Ki names of 32 bytes, and room.
 const BUFFER_BYTES_MAX: usize = 4 << 20;
+
+/// include/uapi/linux/sockios.h.
+const SIOCSHWTSTAMP: u64 = 0x89b0;
+const SIOCGHWTSTAMP: u64 = 0x89b1;
 
 /// A socket to ask through, in the network namespace of the thread that opened it.
 pub(super) struct Ethtool {
@@ -36,7 +40,27 @@ impl Ethtool {
     /// Hands `buffer` to the driver of `nic`; answers what the kernel made of it, of the same length.
     pub(super) fn exchange(&self, nic: &str, buffer: &[u8]) -> Result<Vec<u8>> {
         let command = buffer.first_chunk().map_or(0, |word| u32::from_ne_bytes(*word));
-        let act = format!("ethtool command {command:#x} on {nic}");
+        self.ask(
+            libc::SIOCETHTOOL as u64,
+            format!("ethtool command {command:#x} on {nic}"),
+            nic,
+            buffer,
+        )
+    }
+
+    /// `struct hwtstamp_config` of include/uapi/linux/net_tstamp.h: i32 flags, transmit type, receive filter.
+    pub(super) fn stamping(&self, nic: &str, config: Option<&[u8; 12]>) -> Result<Vec<u8>> {
+        match config {
+            None => {
+                self.ask(SIOCGHWTSTAMP, format!("read the time stamping of {nic}"), nic, &[0; 12])
+            }
+            Some(config) => {
+                self.ask(SIOCSHWTSTAMP, format!("set the time stamping of {nic}"), nic, config)
+            }
+        }
+    }
+
+    fn ask(&self, number: u64, act: String, nic: &str, buffer: &[u8]) -> Result<Vec<u8>> {
         if buffer.len() < 4 || buffer.len() > BUFFER_BYTES_MAX {
             return Err(Fault::new(Kind::Invalid, act, "the buffer is not of 4 bytes to 4 MiB"));
         }
@@ -48,9 +72,7 @@ impl Ethtool {
         // SAFETY: `request` is a whole `struct ifreq` that outlives the call. The kernel reads and
         // writes user memory only from `ifru_data` upwards; our buffer ends at a page that is not
         // accessible, so whatever length the driver derives, it gets EFAULT instead of our memory.
-        let answer = unsafe {
-            libc::ioctl(self.socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request)
-        };
+        let answer = unsafe { libc::ioctl(self.socket.as_raw_fd(), number as _, &raw mut request) };
         if answer < 0 {
             return Err(io_fault(&act, &io::Error::last_os_error()));
         }

@@ -90,6 +90,9 @@ pub(super) fn over_queues(probe: &mut Probe<'_>, stop: &dyn Fn() -> bool) -> Res
 
 /// Packets received so far, by queue.
 fn packets(probe: &Probe<'_>, nic: &Counted) -> Vec<u64> {
+    if nic.withheld.is_some() {
+        return Vec::new();
+    }
     let own = statistics::read(probe.host, &nic.name).unwrap_or_default();
     counters::queues::read(probe.host, &nic.name, &own)
 }

@@ -12,7 +12,7 @@ pub mod nic;
 pub mod sim;
 pub mod tlv;
 
-use std::{path::Path, time::Duration};
+use std::{any::Any, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +123,14 @@ pub trait Host: Send + Sync {
     /// is fine.
     fn unplace(&self) -> Result<()> {
         Err(Fault::new(Kind::Unsupported, "remove images", "this machine has no firmware path"))
+    }
+
+    /// Has these for itself until the answer is dropped or this process has ended, against every other
+    /// process of the machine; `words` tell them who. `Busy` where another has one of them, with its words.
+    /// On a machine that is this process's alone there is nobody to keep off.
+    fn claim(&self, names: &[String], words: &str) -> Result<Box<dyn Any>> {
+        let _ = (names, words);
+        Ok(Box::new(()))
     }
 
     /// Runs a program without a shell, in an empty environment, for at most `limit`; then it is killed.

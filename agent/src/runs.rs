@@ -5,6 +5,7 @@
 mod back;
 mod begin;
 pub mod choose;
+mod claim;
 mod consent;
 mod control;
 pub mod drift;

@@ -72,6 +72,11 @@ pub trait Store: Send + Sync {
     /// A blob, or `None` where there is none.
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>>;
 
+    /// What others call it: the state directory's path.
+    fn name(&self) -> String {
+        String::new()
+    }
+
     /// Whether the caller's epoch is still the newest: the fence before every write to the machine.
     fn epoch(&self) -> Result<u64>;
 }

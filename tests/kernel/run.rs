@@ -441,3 +441,33 @@ fn apart(exchange: &Exchange, lines: &str, argument: &str) -> Output {
     command.envs(product.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.output().expect("unshare")
 }
+
+/// The lock of a state directory keeps its own writers apart; the NIC is one for those of another, too.
+#[test]
+fn a_nic_under_change_is_kept_from_whoever_works_from_another_state_directory() {
+    let test = "a_nic_under_change_is_kept_from_whoever_works_from_another_state_directory";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("helps", &yaml(HELPS, "60s", "2000%"));
+    let (mut child, _lines) = until_stage(&exchange, &playbook);
+    let other = exchange.state().with_extension("other");
+    let mut second = exchange.apply(&playbook);
+    second.env("NICMEND_STATE_DIR", &other);
+    let output = finished(second.spawn().expect("start nicmend"));
+    assert_eq!(code(&output), 4, "{}", said(&output));
+    let words = said(&output);
+    let (pid, state) = (child.id().to_string(), exchange.state().display().to_string());
+    for named in ["one-writer", &format!("process {pid}"), &state] {
+        assert!(words.contains(named), "{named} is not in {words}");
+    }
+    // Killed, it has nothing any more: the other state directory's turn.
+    child.kill().expect("it is there");
+    child.wait().expect("it ends");
+    assert_eq!(code(&exchange.done(&["recover"])), 0);
+    assert_eq!(exchange.witness(), before);
+    let short = exchange.playbook("short", &yaml(HELPS, "300ms", "2000%"));
+    let mut second = exchange.apply(&short);
+    second.env("NICMEND_STATE_DIR", &other);
+    let output = finished(second.spawn().expect("start nicmend"));
+    assert_eq!(code(&output), 0, "{}", said(&output));
+}

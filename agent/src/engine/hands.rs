@@ -21,9 +21,6 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine<'_> {
     pub(super) fn write(&mut self, run: &mut Run, step: &Step) -> Event {
-        let what: Vec<String> =
-            step.batch.iter().map(|c| format!("{} {} -> {}", c.name, c.from, c.to)).collect();
-        (self.tell)(&Telling::Writing { what: what.join(", ") });
         let before = self.host.now().mono_ns;
         let failed = self.write_fenced(run, step).err();
         let names: Vec<Name> = step.batch.iter().map(|change| change.name.clone()).collect();
@@ -65,6 +62,10 @@ impl Engine<'_> {
         }
         let Some(first) = step.batch.first() else { return Ok(()) };
         let family = family_of(&first.name)?;
+        // Told once it may be done: a writer that has been replaced says nothing.
+        let what: Vec<String> =
+            step.batch.iter().map(|c| format!("{} {} -> {}", c.name, c.from, c.to)).collect();
+        (self.tell)(&Telling::Writing { what: what.join(", ") });
         let mut pause = BUSY_PAUSE;
         for _ in 1..BUSY_TRIES {
             match family.write(self.host, &run.nic, &step.batch) {

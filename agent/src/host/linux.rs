@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub(crate) mod burden;
+mod claim;
 mod clock;
 mod devlink;
 mod elsewhere;
@@ -215,6 +216,10 @@ impl Host for Linux {
 
     fn unplace(&self) -> Result<()> {
         image::unplace()
+    }
+
+    fn claim(&self, names: &[String], words: &str) -> Result<Box<dyn std::any::Any>> {
+        claim::take(names, words)
     }
 
     fn program(&self, argv: &[String], limit: Duration) -> Result<String> {

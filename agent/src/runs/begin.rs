@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Declined, Desk, Exit, Outcome,
     choose::Offer,
-    control, drift, finish, firmware,
+    claim, control, drift, finish, firmware,
     hazards::{self, Forbidden, Ground},
     permission::{self, Matter, Permit},
     standing, undo,
@@ -256,6 +256,8 @@ pub(super) fn apply(
         return Ok(Outcome::AlreadyRight(Box::new(prepared.plan)));
     }
     owned_by_another(desk, plan)?;
+    let settings = plan.snapshot.iter().map(|kept| &kept.name);
+    let _claim = claim::take(desk, (&plan.nic, plan.host.netns), settings)?;
     firmware::attempts(desk, plan)?;
     drift::tell(desk, &plan.nic)?;
     firmware::images_are_sound(desk.store, plan)?;

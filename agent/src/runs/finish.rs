@@ -1,6 +1,6 @@
 //! The way back: finish what a crash interrupted.
 
-use super::{Declined, Desk, Exit, begin};
+use super::{Declined, Desk, Exit, begin, claim};
 use crate::{
     engine::gather,
     fault::{Fault, Kind, Result},
@@ -124,6 +124,8 @@ pub(super) fn put_back(desk: &Desk, record: &RunRecord, why: &str) -> Result<Run
     }
     let record = &record;
     let stopless = || None;
+    let settings = record.originals.iter().map(|kept| &kept.name);
+    let _claim = claim::take(desk, (&record.nic, record.netns), settings)?;
     let mut engine = desk.engine(record, &stopless, None)?;
     let mut run = Run::returning(record, nic, rebooted, why);
     // The machine comes first: the disk may be what failed.

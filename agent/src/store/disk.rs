@@ -291,6 +291,10 @@ impl Disk {
 }
 
 impl Store for Disk {
+    fn name(&self) -> String {
+        self.state.display().to_string()
+    }
+
     fn append(&self, entries: &[Vec<u8>]) -> Result<()> {
         self.writable("append to the log")?;
         let mut book = self.log();

@@ -235,9 +235,10 @@ fn why(metric: &Metric, estimate: &Estimate, criteria: [Stated; 2]) -> String {
             let Some(bound) = bound else { continue };
             let [low, high] = estimate.candidate_bounds.map(|v| in_unit(metric, v));
             parts.push(format!(
-                "{word} {} {verb}: measured {} ({low} to {high})",
+                "{word} {} {verb}: measured {} ({low} to {high}){}",
                 in_unit(metric, bound),
                 in_unit(metric, estimate.candidate),
+                needed(standing, estimate.candidate, bound, estimate.candidate_bounds),
             ));
         }
         if let Some(tolerance) = criterion.no_worse_than {
@@ -245,16 +246,44 @@ fn why(metric: &Metric, estimate: &Estimate, criteria: [Stated; 2]) -> String {
                 true => format!("+{}", in_unit(metric, effect.max(0.0))),
                 false => signed_percent(effect),
             };
+            let bound = if estimate.absolute { 0.0 } else { tolerance };
             parts.push(format!(
-                "no-worse-than {} {verb}: measured {} ({} to {})",
+                "no-worse-than {} {verb}: measured {} ({} to {}){}",
                 percent(tolerance),
                 by(estimate.effect),
                 by(estimate.lower),
                 by(estimate.upper),
+                needed(standing, estimate.effect, bound, [estimate.lower, estimate.upper]),
             ));
         }
     }
     parts.join("; ")
+}
+
+/// What would settle an open bound, were the value what was measured: an interval narrows with the square root of
+/// its samples. To the order of magnitude, rounded up; empty where it is settled.
+fn needed(standing: Standing, measured: f64, bound: f64, [low, high]: [f64; 2]) -> String {
+    if standing != Standing::Open {
+        return String::new();
+    }
+    let (reach, margin) = match measured <= bound {
+        true => (high - measured, bound - measured),
+        false => (measured - low, measured - bound),
+    };
+    let times = (reach / margin) * (reach / margin);
+    if times <= 1.0 {
+        return String::new();
+    }
+    if !times.is_finite() || times > level::TIMES_MAX {
+        return "; no window of a sensible length would settle it".to_owned();
+    }
+    let mut scale = 1.0;
+    while times / scale >= 10.0 {
+        scale *= 10.0;
+    }
+    // What is whole but for the last bits stays so.
+    let times = (times / scale - 1e-6).ceil() * scale;
+    format!("; about {times:.0} times the samples, a window as many times as long, would settle it")
 }
 
 /// A value in the metric's unit, for people.
@@ -336,4 +365,28 @@ pub(super) fn provisional(decided: &[Decided], storms: Option<String>) -> Option
     let coarse = decided.iter().filter_map(|d| d.coarse.clone());
     let reasons: Vec<String> = storms.into_iter().chain(coarse).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_settle_an_open_bound_goes_by_the_square_of_the_intervals_reach() {
+        let words = |measured, bound, interval| needed(Standing::Open, measured, bound, interval);
+        let times = |n: u32| {
+            format!(
+                "; about {n} times the samples, a window as many times as long, would settle it"
+            )
+        };
+        // It reaches 0.08 above what was measured, and 0.04 are left to the bound.
+        assert_eq!(words(0.01, 0.05, [-0.07, 0.09]), times(4));
+        // On the other side it is to be shown that the bound is broken.
+        assert_eq!(words(0.07, 0.05, [0.01, 0.2]), times(9));
+        assert_eq!(words(0.049, 0.05, [0.0, 0.07]), times(500));
+        assert!(words(0.05, 0.05, [0.0, 0.1]).contains("no window"));
+        assert!(words(0.01, 0.05, [f64::MIN, f64::MAX]).contains("no window"));
+        assert_eq!(words(0.01, 0.05, [0.0, 0.04]), "");
+        assert_eq!(needed(Standing::Broken, 0.2, 0.05, [0.1, 0.3]), "");
+    }
 }

@@ -19,6 +19,8 @@ const CRITICAL: [f64; 64] = [
 /// It is also the power: an effect of [`critical`] + `NOISE` standard errors is missed once in 530.
 pub(super) const NOISE: f64 = 2.9;
 
+/// An open bound that this many times the samples would not settle is said to be beyond any window.
+pub(super) const TIMES_MAX: f64 = 10_000.0;
 /// The tolerance where no guardrail names one: differences below are called equivalent.
 pub(super) const TOLERANCE: f64 = 0.05;
 

@@ -317,3 +317,25 @@ fn a_flashed_firmware_is_never_left_waiting_for_a_boot() {
     }
     assert_eq!(waiting, 0, "of {calls} crashes");
 }
+
+/// A driver that rounds in silence, and a process that dies before it could look: what is there is of its making,
+/// and goes back.
+#[test]
+fn a_rounded_value_that_nobody_saw_is_put_back() {
+    hush_injected_crashes();
+    let source = "apiVersion: nicmend/v1\nkind: Playbook\n\
+        metadata: { name: rounded, version: 1.0.0, summary: An odd ring }\n\
+        stages: [{ name: one, settings: { ring.rx: 3000 } }]\n\
+        guardrails: { latency.p50: { no-worse-than: 100% } }\n\
+        verify: { transport: udp, settle: 1s, window: 1s, rate: 1000, payload: 64 }\n";
+    let stage = stage(source, vec![Quirk::PowerOfTwo { setting: "ring.rx".to_owned() }]);
+    let before = known(Sim::new(stage.machine.clone()).machine());
+    let whole = stage.play(&[], &|_| ());
+    for call in 0..whole.host_calls {
+        let (door, moment, blow) = (Door::Host, Moment::After, Blow::Crash);
+        let told = stage.play(&[Fall { door, call, moment, blow }], &|_| ());
+        let Some(record) = told.record.filter(|_| told.recovered) else { continue };
+        assert!(record.foreign.is_empty(), "call {call}: {:?}", record.foreign);
+        assert!(known(told.machine) == before, "call {call}: {}", record.why);
+    }
+}

@@ -181,6 +181,8 @@ pub struct Run {
     originals: BTreeMap<Name, Value>,
     /// Every value we wrote, meant to write or were given back: anything else is somebody else's.
     ours: BTreeMap<Name, BTreeSet<Value>>,
+    /// Of a run that died: what it meant to write and was given nothing back for.
+    unconfirmed: BTreeMap<Name, (Value, Value)>,
     /// Stages in force.
     kept: Vec<usize>,
     /// What each key held when the current stage began.
@@ -324,6 +326,7 @@ impl Run {
             expected,
             originals: BTreeMap::new(),
             ours: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
             kept: Vec::new(),
             entry: BTreeMap::new(),
             candidate: BTreeMap::new(),
@@ -353,6 +356,7 @@ impl Run {
             expected: originals.clone(),
             originals,
             ours: record.ours.clone(),
+            unconfirmed: record.unconfirmed.clone(),
             kept: Vec::new(),
             entry: BTreeMap::new(),
             candidate: BTreeMap::new(),

@@ -56,6 +56,9 @@ pub struct RunRecord {
     pub written: BTreeMap<Name, Value>,
     /// Every value that the run wrote, meant to write or was given back, by key.
     pub ours: BTreeMap<Name, BTreeSet<Value>>,
+    /// What it meant to write, from what and to what, and was given nothing back for: it died in between, or
+    /// its disk did.
+    pub unconfirmed: BTreeMap<Name, (Value, Value)>,
     /// The firmware stage that it began, if it did.
     pub firmware: Option<FirmwareRecord>,
     /// Why its commit was provisional when it was made.
@@ -249,6 +252,7 @@ impl History {
                 originals: Vec::new(),
                 written: BTreeMap::new(),
                 ours: BTreeMap::new(),
+                unconfirmed: BTreeMap::new(),
                 firmware: None,
                 provisional: None,
                 probation: None,
@@ -344,6 +348,8 @@ fn intend(run: &mut RunRecord, steps: &[Step], disturbed: &[Kept]) {
         remember(run, &change.name, &change.from);
         own(run, &change.name, &change.from);
         own(run, &change.name, &change.to);
+        let both = (change.from.clone(), change.to.clone());
+        run.unconfirmed.insert(change.name.clone(), both);
         run.written.insert(change.name.clone(), change.to.clone());
     }
     for kept in disturbed {
@@ -357,6 +363,7 @@ fn left(run: &mut RunRecord, results: &[ReadBack]) {
     for back in results {
         if let (Some(got), true) = (&back.got, run.written.contains_key(&back.name)) {
             own(run, &back.name, got);
+            run.unconfirmed.remove(&back.name);
             run.written.insert(back.name.clone(), got.clone());
         }
     }

@@ -1,13 +1,13 @@
 //! The setting families, one file each.
 
-mod bitset;
+pub(crate) mod bitset;
 mod channels;
 mod coalesce;
 pub mod cpus;
 mod devlink_param;
 pub mod disruption;
 mod eee;
-mod ethnl;
+pub(crate) mod ethnl;
 mod feature;
 pub mod irq;
 pub mod link;

@@ -9,14 +9,14 @@
 //! Nothing that somebody else added meanwhile is removed. What cannot be put back exactly is told by
 //! [`Surroundings::cannot_restore`] *before* anything is reset, so that it can be refused.
 //!
-//! Not seen from here, and so neither kept nor refused: nftables' netdev chains on a device, TCX and other
-//! BPF links, and offloaded IPsec states. Interfaces of other network namespaces are the guard's. `docs/surroundings.md` says so to
-//! the operator.
+//! Not seen from here, and so neither kept nor refused: TCX and other BPF links, and offloaded IPsec states.
+//! Interfaces of other network namespaces are the guard's. `docs/surroundings.md` says so to the operator.
 
 mod address;
 mod afar;
 mod beneath;
 mod device;
+mod ethtool;
 mod filter;
 mod function;
 mod group;
@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use self::{address::Addresses, links::Links, packet::Taps, route::Hooks};
 pub use self::{
     device::Device,
+    ethtool::Ethtool,
     function::Functions,
     join::Join,
     membership::Membership,
@@ -89,6 +90,9 @@ pub struct Port {
     /// `struct hwtstamp_config`, where the driver stamps packets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamping: Option<Bytes>,
+    /// Absent in what an older version kept.
+    #[serde(default)]
+    pub ethtool: Ethtool,
 }
 
 /// How something differs from what it was.
@@ -158,7 +162,8 @@ fn look(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
         device.queues = queue::read(host, &link.name);
         let functions = function::read(host, port, &mut cannot)?;
         let stamping = stamping::read(host, &link.name);
-        kept.push(Port { id: port.id.clone(), device, functions, stamping });
+        let ethtool = Ethtool::read(host, port, &mut cannot);
+        kept.push(Port { id: port.id.clone(), device, functions, stamping, ethtool });
     }
     kept.sort_by(|a, b| a.id.cmp(&b.id));
     let mut stacked = Vec::new();
@@ -255,6 +260,8 @@ impl Surroundings {
             match now.ports.iter().find(|other| other.id == port.id) {
                 Some(other) => {
                     found.extend(changed(port.device.differences(&other.device)));
+                    let ethtool = port.ethtool.differences(&other.ethtool, &port.device.name);
+                    found.extend(changed(ethtool));
                     if port.device.name != other.device.name {
                         let names = (port.device.name.clone(), other.device.name.clone());
                         found.extend(changed(vec![(what("name"), names.0, names.1)]));

@@ -5,6 +5,11 @@
 // ip, bridge and tc are the witnesses.
 #![allow(clippy::disallowed_methods)]
 
+#[path = "surroundings/ethtool.rs"]
+mod ethtool;
+#[path = "surroundings/netfilter.rs"]
+mod netfilter;
+
 use std::{
     net::{Ipv4Addr, UdpSocket},
     path::Path,
@@ -441,7 +446,9 @@ fn what_cannot_be_put_back_is_told_beforehand() {
          tc qdisc add dev ifb0 clsact
          tc filter add dev ifb0 ingress protocol ip prio 1 u32 match u32 0 0 action mirred egress mirror dev eth1",
     );
+    let hooked = netfilter::chain_on("eth1");
     let told = words(scene.take().cannot_restore());
+    assert_eq!(told.contains("nftables chain c of table t on eth1"), hooked, "{told}");
     for what in [
         "link-layer group 01:00:5e:7f:00:01 of eth1",
         "vx0, a vxlan on eth1",

@@ -7,6 +7,7 @@
 use crate::host::tlv::{Attrs, Writer};
 
 /// `ETHTOOL_A_BITSET_*`.
+const NOMASK: u16 = 1;
 const SIZE: u16 = 2;
 const BITS: u16 = 3;
 const VALUE: u16 = 4;
@@ -37,7 +38,7 @@ pub(super) fn compact(set: Attrs<'_>) -> Option<Bits> {
 }
 
 /// The named bits of a verbose set, each with its value, in the kernel's order.
-pub(super) fn verbose(set: Attrs<'_>) -> Vec<(String, bool)> {
+pub(crate) fn verbose(set: Attrs<'_>) -> Vec<(String, bool)> {
     let bits = set.find(BITS).into_iter().flat_map(|bits| bits.nested());
     let named = bits.filter(|bit| bit.kind == BIT).filter_map(|bit| {
         let bit = bit.nested();
@@ -48,7 +49,7 @@ pub(super) fn verbose(set: Attrs<'_>) -> Vec<(String, bool)> {
 }
 
 /// A verbose set that changes these bits and no others.
-pub(super) fn changing<'a>(bits: impl Iterator<Item = (&'a str, bool)>) -> Writer {
+pub(crate) fn changing<'a>(bits: impl Iterator<Item = (&'a str, bool)>) -> Writer {
     let mut list = Writer::new();
     for (name, on) in bits {
         let mut bit = Writer::new();
@@ -60,6 +61,19 @@ pub(super) fn changing<'a>(bits: impl Iterator<Item = (&'a str, bool)>) -> Write
     }
     let mut set = Writer::new();
     set.nest(BITS, &list);
+    set
+}
+
+/// A verbose set of these bits alone: any other is off.
+pub(crate) fn only<'a>(bits: impl Iterator<Item = &'a str>) -> Writer {
+    let mut list = Writer::new();
+    for name in bits {
+        let mut bit = Writer::new();
+        bit.text(BIT_NAME, name);
+        list.nest(BIT, &bit);
+    }
+    let mut set = Writer::new();
+    set.flag(NOMASK).nest(BITS, &list);
     set
 }
 

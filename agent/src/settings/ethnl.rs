@@ -25,7 +25,7 @@ const FLAGS: u16 = 3;
 
 /// How bit sets come back (`ETHTOOL_FLAG_COMPACT_BITSETS`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bitsets {
+pub(crate) enum Bitsets {
     /// A list of bits, each with its name.
     Verbose,
     /// Bit maps; the names are in the string set.
@@ -33,7 +33,7 @@ pub(super) enum Bitsets {
 }
 
 /// What `command` (a GET) says of one NIC: the attributes of its reply.
-pub(super) fn get(host: &dyn Host, command: u8, bitsets: Bitsets, nic: &Nic) -> Result<Vec<u8>> {
+pub(crate) fn get(host: &dyn Host, command: u8, bitsets: Bitsets, nic: &Nic) -> Result<Vec<u8>> {
     let mut header = of_nic(nic);
     flags(&mut header, bitsets);
     let mut body = Writer::new();
@@ -78,7 +78,7 @@ pub(super) fn get_each(
 }
 
 /// Sends `command` (a SET) with these attributes for one NIC.
-pub(super) fn set(host: &dyn Host, command: u8, nic: &Nic, attributes: &Writer) -> Result<()> {
+pub(crate) fn set(host: &dyn Host, command: u8, nic: &Nic, attributes: &Writer) -> Result<()> {
     let mut body = Writer::new();
     body.nest(HEADER, &of_nic(nic));
     body.append(attributes);

@@ -1,9 +1,10 @@
-//! nftables by the interface's index (`iif`, `oif`, `fib … oif`, `fwd`, `dup`), and flowtables on it: a new
-//! interface has another index, and the rule goes on silently matching nothing.
+//! nftables by the interface's index (`iif`, `oif`, `fib … oif`, `fwd`, `dup`): a new interface has another
+//! index, and the rule goes on silently matching nothing. And base chains and flowtables hooked on it: the kernel
+//! takes the hook away with the interface.
 //!
 //! Source: include/uapi/linux/netfilter/{nf_tables,nfnetlink}.h, net/netfilter/nft_{meta,cmp,lookup,fib}.c.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use super::links::Links;
 use crate::{
@@ -23,6 +24,12 @@ const ANSWERS_MAX: usize = 100_000;
 const GET_RULE: u8 = 7;
 const GET_ELEMENTS: u8 = 13;
 const GET_FLOWTABLE: u8 = 23;
+const GET_CHAIN: u8 = 4;
+/// NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK, NFTA_HOOK_DEV, NFTA_HOOK_DEVS.
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_DEVICE: u16 = 3;
+const CHAIN_DEVICES: u16 = 4;
 /// NFTA_RULE_TABLE (and of elements and flowtables), NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS.
 const TABLE: u16 = 1;
 const CHAIN: u16 = 2;
@@ -44,6 +51,9 @@ const VALUE: u16 = 1;
 /// Everything of nftables that knows one of these interfaces by index.
 pub(super) fn read(host: &dyn Host, links: &Links, dying: &BTreeSet<u32>) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
+    if !is_there(host) {
+        return Ok(Vec::new());
+    }
     for answer in dump(host, GET_RULE, &[0; NFGENMSG_BYTES], "rules")? {
         let Some(rule) = Rule::parse(&answer) else { continue };
         let mut indexes = rule.named.clone();
@@ -71,7 +81,31 @@ pub(super) fn read(host: &dyn Host, links: &Links, dying: &BTreeSet<u32>) -> Res
             }
         }
     }
+    for answer in dump(host, GET_CHAIN, &[0; NFGENMSG_BYTES], "chains")? {
+        let attrs = Attrs(answer.get(NFGENMSG_BYTES..).unwrap_or(&[]));
+        let text = |kind| attrs.find(kind).map_or("", |attr| attr.text());
+        let Some(hook) = attrs.find(CHAIN_HOOK).map(|hook| hook.nested()) else { continue };
+        let listed = hook.find(CHAIN_DEVICES).into_iter().flat_map(|list| list.nested());
+        for device in hook.find(CHAIN_DEVICE).into_iter().chain(listed) {
+            if own(device.text()) {
+                let (table, name) = (text(TABLE), text(CHAIN_NAME));
+                let device = device.text();
+                found.insert(format!("nftables chain {name} of table {table} on {device}"));
+            }
+        }
+    }
     Ok(found.into_iter().collect())
+}
+
+/// Asking a kernel that could load nf_tables would load it: then nobody has used it yet.
+fn is_there(host: &dyn Host) -> bool {
+    let release = host.read(Path::new("/proc/sys/kernel/osrelease")).unwrap_or_default();
+    let builtin = Path::new("/lib/modules").join(release.trim()).join("modules.builtin");
+    let (loaded, builtin) = (host.read(Path::new("/proc/modules")), host.read(&builtin));
+    let named = |list: &Result<String>, name: &str| {
+        list.as_ref().is_ok_and(|list| list.lines().any(|line| line.contains(name)))
+    };
+    named(&loaded, "nf_tables ") || named(&builtin, "/nf_tables.ko") || builtin.is_err()
 }
 
 /// A kernel without nf_tables refuses the whole subsystem as an invalid request.

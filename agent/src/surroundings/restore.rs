@@ -100,6 +100,9 @@ impl Surroundings {
             let Some(nic) = ports.iter().find(|nic| nic.id == port.id) else { continue };
             faults.extend(self.device(host, &port.device, nic.ifindex, pass));
             faults.extend(stamping::restore(host, &port.device.name, port.stamping.as_ref()));
+            // It has its old name by now.
+            let named = Nic { name: port.device.name.clone(), ..nic.clone() };
+            faults.extend(port.ethtool.restore(host, &named));
             if port.functions.count > 0 {
                 faults.extend(function::restore(host, nic, &port.functions));
             }

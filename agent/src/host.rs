@@ -153,6 +153,12 @@ pub trait Host: Send + Sync {
         Bearings::unknown()
     }
 
+    /// The kernel's number of the network namespace that this door belongs to. No other gets it in one boot,
+    /// unlike the inode's (SO_NETNS_COOKIE, Linux 5.14). `None` where the kernel does not tell.
+    fn netns_cookie(&self) -> Option<u64> {
+        None
+    }
+
     /// Lets time pass.
     fn wait(&self, time: Duration);
 

@@ -107,21 +107,23 @@ impl Engine<'_> {
     }
 
     /// The NIC under its name must be the NIC. On the way back one that was renamed is found again by
-    /// its identity; on the way forward it is refused.
+    /// its identity, a virtual one, whose name is part of that, by its index; on the way forward it is refused.
     fn recognise(&self, run: &mut Run) -> Result<()> {
         let cause = match nic::identify(self.host, &run.nic.name) {
             Ok((id, ifindex)) if id == run.nic.id => {
                 run.nic.ifindex = ifindex;
                 return Ok(());
             }
+            Ok((id, index)) if run.is_returning() && is_renamed(&run.nic, &id, index) => {
+                return Ok(());
+            }
             Ok((id, _)) => format!("{} is now {id}", run.nic.name),
             Err(fault) => fault.to_string(),
         };
         if run.is_returning()
-            && let Some(found) = by_id(self.host, &run.nic.id)
+            && let Some(found) = again(self.host, &run.nic)
         {
-            run.nic.name = found.name;
-            run.nic.ifindex = found.ifindex;
+            run.nic = Nic { id: run.nic.id.clone(), ..found };
             return Ok(());
         }
         Err(Fault::new(Kind::Gone, format!("find the NIC {}", run.nic.id), cause))
@@ -135,6 +137,20 @@ fn needs_no_nic(name: &Name) -> bool {
         Scope::Netns | Scope::Host => sysctl::interface_of(name).is_none(),
         Scope::Nic | Scope::Device => false,
     }
+}
+
+/// The NIC as it is called now. An index is given to one interface only in the life of a namespace, unless
+/// somebody asks for it by number, who would have to copy the MAC, too.
+fn again(host: &dyn crate::host::Host, known: &Nic) -> Option<Nic> {
+    let all = nic::all(host).ok()?;
+    let same = all.iter().position(|nic| nic.id == known.id);
+    let same = same.or_else(|| all.iter().position(|n| is_renamed(known, &n.id, n.ifindex)));
+    all.into_iter().nth(same?)
+}
+
+/// Whether what is there is the known virtual NIC under another name.
+fn is_renamed(known: &Nic, id: &NicId, index: u32) -> bool {
+    index != 0 && index == known.ifindex && id.is_renamed(&known.id)
 }
 
 /// The NIC with this identity, under whatever name, in this network namespace.

@@ -40,11 +40,11 @@ pub fn restart(
             // A driver without live patches refuses the limit; one with them refuses an image that
             // needs a reset. Either way nothing has happened yet.
             Err(fault) if refuses_the_limit(fault.kind) => {
-                match (reload(host, handle, FW_ACTIVATE, None), which) {
-                    // A device that runs already what it stores may refuse: its driver is what is
-                    // started again then.
-                    (Err(_), Which::Old) => reload(host, handle, DRIVER_REINIT, None),
-                    (done, _) => done,
+                match reload(host, handle, FW_ACTIVATE, None) {
+                    Err(fault) if reinit_serves(host, action, which, &fault)? => {
+                        reload(host, handle, DRIVER_REINIT, None)
+                    }
+                    done => done,
                 }
             }
             done => done,
@@ -61,6 +61,27 @@ pub fn restart(
         }
     };
     done.map_err(|fault| fault.during(act))
+}
+
+/// Whether starting its driver again is what is left: on the way back, where the kernel will not activate what
+/// the device runs already. That is read from it just then; whatever else failed (it is busy, it died) is no
+/// reason for an act of another kind.
+fn reinit_serves(
+    host: &dyn Host,
+    action: &FirmwareAction,
+    which: Which,
+    fault: &Fault,
+) -> Result<bool> {
+    let refused = match fault.kind {
+        Kind::Unsupported | Kind::Invalid => which == Which::Old,
+        Kind::Busy | Kind::Denied | Kind::Drift | Kind::Gone | Kind::Malformed | Kind::Io => false,
+    };
+    if !refused {
+        return Ok(false);
+    }
+    let seen = super::device::look(host, action)?;
+    let old = Some(&action.from);
+    Ok(seen.running.as_ref() == old && seen.stored.as_ref() == old)
 }
 
 fn refuses_the_limit(kind: Kind) -> bool {

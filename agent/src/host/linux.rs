@@ -247,6 +247,10 @@ impl Host for Linux {
         lock(&self.watch).bearings(self.now().mono_ns)
     }
 
+    fn netns_cookie(&self) -> Option<u64> {
+        self.ethtool.netns_cookie()
+    }
+
     fn wait(&self, time: Duration) {
         std::thread::sleep(time);
     }

@@ -33,6 +33,17 @@ impl NicId {
             | (NicId::Virtual { .. }, NicId::Pci { .. }) => false,
         }
     }
+
+    /// Whether this is that virtual NIC under another name, if they are one interface (of one index).
+    pub fn is_renamed(&self, other: &NicId) -> bool {
+        match (self, other) {
+            (
+                NicId::Virtual { netns, name, mac },
+                NicId::Virtual { netns: theirs, name: called, mac: of },
+            ) => netns == theirs && mac == of && name != called,
+            (NicId::Pci { .. }, _) | (NicId::Virtual { .. }, NicId::Pci { .. }) => false,
+        }
+    }
 }
 
 impl std::fmt::Display for NicId {

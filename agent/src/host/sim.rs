@@ -444,6 +444,10 @@ impl Host for Sim {
         Bearings { host: "sim".to_owned(), clock }
     }
 
+    fn netns_cookie(&self) -> Option<u64> {
+        self.lock().machine.netns_cookie
+    }
+
     fn wait(&self, time: Duration) {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 4);
         // Waiting cannot fail; a failure injected here is used up without effect, a crash is not.

@@ -241,6 +241,12 @@ pub enum Fact {
         nic_name: String,
         /// Inode of the network namespace in which namespace-scoped settings are meant.
         netns: u64,
+        /// The kernel's cookie of that namespace: an inode's number is given again, a cookie is not in one boot.
+        #[serde(rename = "netns-cookie", skip_serializing_if = "Option::is_none", default)]
+        netns_cookie: Option<u64>,
+        /// The interface's index in that namespace and boot.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        ifindex: Option<u32>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         peer: Option<String>,
         uid: u32,

@@ -40,6 +40,10 @@ pub struct RunRecord {
     pub nic: NicId,
     pub nic_name: String,
     pub netns: u64,
+    /// With [`RunRecord::netns`], which namespace it is; not known of old runs and before Linux 5.14.
+    pub netns_cookie: Option<u64>,
+    /// The interface's index when it began.
+    pub ifindex: Option<u32>,
     pub peer: Option<String>,
     pub uid: u32,
     /// Its standby path, which is its own until it ends.
@@ -50,6 +54,8 @@ pub struct RunRecord {
     pub why: String,
     /// The rule that refused it, where one did.
     pub rule: String,
+    /// How often its way back was begun, since its commit where it has one.
+    pub tries: u32,
     /// Every key that may have been changed, with the value before the run's first write to it.
     pub originals: Vec<Kept>,
     /// What we last left (or meant to leave) in each key that we wrote.
@@ -95,6 +101,18 @@ impl RunRecord {
             None => self.provisional.as_deref(),
         };
         why.filter(|_| self.state == RunState::Committed)
+    }
+
+    /// Whether it began in this boot.
+    pub fn began_in(&self, boot_id: &str) -> bool {
+        self.started.boot_id == boot_id
+    }
+
+    /// Whether it is about the network namespace of this inode and cookie. The cookie counts in the boot that
+    /// gave it, where both are known.
+    pub fn is_about(&self, (netns, cookie): (u64, Option<u64>), boot_id: &str) -> bool {
+        let known = self.netns_cookie.filter(|_| self.began_in(boot_id)).zip(cookie);
+        self.netns == netns && known.is_none_or(|(theirs, ours)| theirs == ours)
     }
 
     /// Whether another firmware than it found is, or may be, in force because of it.
@@ -233,7 +251,18 @@ impl History {
             self.runs.iter_mut().for_each(|run| glass::countersigned(run, request, &entry));
         }
         let Some(id) = entry.run.clone() else { return };
-        if let Fact::Begun { plan, playbook, nic, nic_name, netns, peer, uid } = &entry.fact {
+        if let Fact::Begun {
+            plan,
+            playbook,
+            nic,
+            nic_name,
+            netns,
+            netns_cookie,
+            ifindex,
+            peer,
+            uid,
+        } = &entry.fact
+        {
             self.runs.push(RunRecord {
                 id,
                 state: RunState::Running,
@@ -242,6 +271,8 @@ impl History {
                 nic: nic.clone(),
                 nic_name: nic_name.clone(),
                 netns: *netns,
+                netns_cookie: *netns_cookie,
+                ifindex: *ifindex,
                 peer: peer.clone(),
                 uid: *uid,
                 standby: None,
@@ -249,6 +280,7 @@ impl History {
                 ended: None,
                 why: String::new(),
                 rule: String::new(),
+                tries: 0,
                 originals: Vec::new(),
                 written: BTreeMap::new(),
                 ours: BTreeMap::new(),
@@ -292,13 +324,10 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
             firmware::stepped(&mut run.firmware, *stage, step, entry);
         }
         Fact::ForeignChange { changes } => name_strangers(run, changes),
-        Fact::Reverting { why } => {
-            run.state = RunState::Running;
-            run.why.clone_from(why);
-            run.ended = None;
-        }
+        Fact::Reverting { why } => goes_back(run, why),
         Fact::Committed { stages: _, why, provisional } => {
             run.provisional.clone_from(provisional);
+            run.tries = 0;
             end(run, entry, RunState::Committed, why);
         }
         Fact::Reverted { why, proof, foreign } => {
@@ -341,6 +370,13 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         | Fact::AgentStopped { .. }
         | Fact::DriftSeen { .. } => {}
     }
+}
+
+fn goes_back(run: &mut RunRecord, why: &str) {
+    run.state = RunState::Running;
+    run.tries = run.tries.saturating_add(1);
+    why.clone_into(&mut run.why);
+    run.ended = None;
 }
 
 fn intend(run: &mut RunRecord, steps: &[Step], disturbed: &[Kept]) {

@@ -13,6 +13,7 @@ use playbooks::{Name, Value, vocabulary::Persistence};
 use super::{Action, Durable, End, Event, Goal, Phase, RestoreStep, Restoring, Run};
 use crate::{
     fault::Result,
+    host::NicId,
     log::{
         Fact, ReadBack, RunState,
         fact::{Foreign, portions},
@@ -209,6 +210,7 @@ impl Run {
         let words: Vec<String> = firmware.into_iter().chain(left.iter().map(describe)).collect();
         let why = format!("{}; could not be put back: {}", way.why, words.join("; "));
         let mut by_hand = firmware_lines;
+        by_hand.extend(self.which_interface(&left));
         for result in &left {
             let from = result.got.clone().unwrap_or_else(|| result.asked.clone());
             let (name, to) = (result.name.clone(), result.asked.clone());
@@ -225,6 +227,20 @@ impl Run {
             parts.into_iter().map(|results| Fact::Restored { results }).collect();
         facts.push(Fact::Stuck { why, left, by_hand });
         self.close_with(facts, end)
+    }
+
+    /// Which interface the lines are about, where it was not found under its name.
+    fn which_interface(&self, left: &[ReadBack]) -> Option<String> {
+        let NicId::Virtual { netns, mac, .. } = &self.nic.id else { return None };
+        let unread = left.iter().any(|back| back.got.is_none());
+        let index = match self.nic.ifindex {
+            0 => String::new(),
+            index => format!("index {index}, "),
+        };
+        let name = &self.nic.name;
+        unread.then(|| {
+            format!("# {name} stands for the interface of {index}MAC {mac} in network namespace net:[{netns}], whatever its name is now (ip link)")
+        })
     }
 
     /// Begins to put one stage back; the run goes on afterwards.

@@ -12,7 +12,9 @@ use policy::{
 };
 
 use super::{
-    Declined, Desk, Exit, begin, finish, firmware,
+    Declined, Desk, Exit, begin,
+    finish::{self, Asked},
+    firmware,
     hazards::{self, Ground, Overrides, Terms, Weighed},
     permission::{self, Matter, Verdicts},
     plan_of, standing,
@@ -67,17 +69,17 @@ impl Back {
 /// A way back whose plan cannot be read is taken to be this long, and to reset the NIC.
 const UNREADABLE: Duration = Duration::from_secs(2 * 3600);
 
-/// Puts back what a committed run changed.
+/// Puts back what a committed run changed. One that is unfinished is tried once more, however often it was.
 ///
 /// # Errors
-/// No such run, or another state (2, 5); a later run owns one of its keys, a guard or a policy refuses (4).
+/// No such run, or it stays stuck (2, 5); a later run owns one of its keys, a guard or a policy refuses (4).
 pub(super) fn revert(
     desk: &Desk,
     wanted: &str,
     back: &Back,
     standby: Option<&mut dyn Meter>,
 ) -> Result<RunRecord, Declined> {
-    finish::recover_all(desk)?;
+    finish::recover_all(desk, unfinished(&desk.history()?, wanted))?;
     let history = desk.history()?;
     let Some(run) = self::wanted(&history, wanted)? else {
         return Err(Declined::new(Exit::Wrong, "run", "no run is committed: nothing to put back"));
@@ -114,7 +116,13 @@ pub(super) fn revert(
         return Err(Declined::new(Exit::Refused, "owner", why));
     }
     permit(desk, run, back, standby)?;
-    finish::put_back(desk, run, &back.why)
+    finish::put_back(desk, run, Asked::ByName, &back.why)
+}
+
+/// The unfinished run that is asked for: asking for it is what has it tried once more.
+fn unfinished<'h>(history: &'h History, wanted: &str) -> Option<&'h str> {
+    let run = self::wanted(history, wanted).ok().flatten()?;
+    run.unfinished().then_some(run.id.as_str())
 }
 
 /// The run of this id or unique prefix of one; `last`: the last that is committed, if one is.

@@ -2,7 +2,10 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use playbooks::{Name, Playbook, vocabulary::Disruption};
+use playbooks::{
+    Name, Playbook,
+    vocabulary::{Disruption, Scope},
+};
 use policy::{
     Refusal, Ruling,
     management::Consent,
@@ -24,7 +27,7 @@ use crate::{
     engine::{Bench, Telling, gather},
     fault::{Kind, Result},
     guard,
-    host::{Host, Nic, nic},
+    host::{Host, Nic, NicId, nic},
     inventory::{self, NicFacts},
     log::{Fact, RunRecord, RunState, fact::Kept, fold},
     measure::Meter,
@@ -238,7 +241,7 @@ pub(super) fn apply(
     request: &Apply,
     mut meters: Meters<'_>,
 ) -> Result<Outcome, Declined> {
-    finish::recover_all(desk)?;
+    finish::recover_all(desk, None)?;
     vouched_for(desk)?;
     // From here on the log names whoever asks.
     let asker = desk.law.loaded().asker.clone();
@@ -381,6 +384,8 @@ fn begin(
         nic: plan.nic.clone(),
         nic_name: plan.nic_name.clone(),
         netns: plan.host.netns,
+        netns_cookie: desk.host.netns_cookie(),
+        ifindex: Some(prepared.facts.nic.ifindex),
         peer: plan.peer.clone(),
         uid: desk.uid,
     };
@@ -439,6 +444,7 @@ fn owned_by_another(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
     let history = desk.history()?;
     let reserved = |kept: &Kept| fold::reserved(&plan.nic, plan.host.netns, &kept.name);
     let keys: Vec<String> = plan.snapshot.iter().map(reserved).collect();
+    let (here, boot) = ((plan.host.netns, desk.host.netns_cookie()), desk.host.now().boot_id);
     for run in history.runs.iter().filter(|run| run.unfinished()) {
         // Another port of the device could take the standby along.
         if run.standby.as_ref().is_some_and(|standby| standby.shares_device(&plan.nic)) {
@@ -448,7 +454,17 @@ fn owned_by_another(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
             );
             return Err(Declined::new(Exit::Refused, "owner", why));
         }
-        let hit = run.originals.iter().find(|kept| keys.contains(&run.reserved(&kept.name)));
+        // An inode's number that another namespace has now: what was there is gone with it.
+        let reached = |kept: &&Kept| match kept.name.setting().scope {
+            Scope::Host => true,
+            Scope::Netns => run.is_about(here, &boot),
+            Scope::Nic | Scope::Device => match run.nic {
+                NicId::Virtual { .. } => run.is_about(here, &boot),
+                NicId::Pci { .. } => true,
+            },
+        };
+        let mut own = run.originals.iter().filter(reached);
+        let hit = own.find(|kept| keys.contains(&run.reserved(&kept.name)));
         if let Some(kept) = hit {
             let state = match run.state {
                 RunState::Stuck => "is stuck with",

@@ -53,11 +53,9 @@ impl Drift<'_> {
 /// The runs on this NIC, in this network namespace, of whose settings somebody has changed any. A setting
 /// belongs to the last run that changed it; what cannot be read now is not known to differ.
 pub fn look<'h>(host: &dyn Host, history: &'h History, nic: &NicId) -> Vec<Drift<'h>> {
-    let here = gather::netns(host);
-    let runs = history
-        .runs
-        .iter()
-        .filter(|run| run.state == RunState::Committed && run.nic == *nic && run.netns == here);
+    let (here, boot) = ((gather::netns(host), host.netns_cookie()), host.now().boot_id);
+    let own = |run: &&RunRecord| run.nic == *nic && run.is_about(here, &boot);
+    let runs = history.runs.iter().filter(|run| run.state == RunState::Committed).filter(own);
     let drift = |run: &'h RunRecord| {
         let changes = changes(host, history, run);
         (!changes.is_empty()).then_some(Drift { run, changes })

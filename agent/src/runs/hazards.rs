@@ -253,10 +253,12 @@ fn put_back(kept: &Kept, nic: &Nic) -> Act {
 
 fn acts_of_firmware(firmware: &FirmwareAction) -> Vec<Act> {
     let mut acts = vec![Act::Do(Deed::Flash)];
-    // What limit `no_reset` cannot do the whole reset does.
+    // What limit `no_reset` cannot do the whole reset does; and where a device that is back on its firmware
+    // refuses that, its driver is started again.
     match &firmware.activate {
         Activation::NicReset => {
-            acts.extend([Act::Do(Deed::LivePatch), Act::Do(Deed::FwActivate)]);
+            let deeds = [Deed::LivePatch, Deed::FwActivate, Deed::DriverReinit];
+            acts.extend(deeds.map(Act::Do));
         }
         Activation::LivePatch => acts.push(Act::Do(Deed::LivePatch)),
         Activation::EthtoolReset => acts.push(Act::Do(Deed::EthtoolReset)),

@@ -104,6 +104,8 @@ fn record(plan: &Plan, facts: Vec<(u64, Fact)>) -> RunRecord {
         nic: nic(),
         nic_name: "trade0".to_owned(),
         netns: 4026,
+        netns_cookie: None,
+        ifindex: None,
         peer: plan.peer.clone(),
         uid: 0,
     };

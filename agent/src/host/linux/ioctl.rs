@@ -1,7 +1,7 @@
 //! SIOCETHTOOL and time stamping, for what the kernel offers over netlink only later or never.
 //!
 //! Source: include/uapi/linux/ethtool.h, net/ethtool/ioctl.c.
-#![allow(unsafe_code)] // ioctl(2) with a pointer, and the guarded memory that makes it safe.
+#![allow(unsafe_code)] // ioctl(2) and getsockopt(2) with a pointer, and the guarded memory that makes it safe.
 
 use std::{
     io,
@@ -19,6 +19,8 @@ const BUFFER_BYTES_MAX: usize = 4 << 20;
 /// include/uapi/linux/sockios.h.
 const SIOCSHWTSTAMP: u64 = 0x89b0;
 const SIOCGHWTSTAMP: u64 = 0x89b1;
+/// The same on every architecture of ours; libc names it for some C libraries only.
+const SO_NETNS_COOKIE: libc::c_int = 71;
 
 /// A socket to ask through, in the network namespace of the thread that opened it.
 pub(super) struct Ethtool {
@@ -35,6 +37,24 @@ impl Ethtool {
         )
         .map_err(|errno| Fault::errno("open a socket for SIOCETHTOOL", errno as i32, None))?;
         Ok(Ethtool { socket })
+    }
+
+    /// include/uapi/asm-generic/socket.h, `SO_NETNS_COOKIE`.
+    pub(super) fn netns_cookie(&self) -> Option<u64> {
+        let mut cookie = 0_u64;
+        let mut bytes = size_of::<u64>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `bytes` bytes to `cookie`, and how many to `bytes`; both outlive
+        // the call.
+        let done = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_NETNS_COOKIE,
+                (&raw mut cookie).cast(),
+                &raw mut bytes,
+            )
+        };
+        (done == 0 && bytes as usize == size_of::<u64>()).then_some(cookie)
     }
 
     /// Hands `buffer` to the driver of `nic`; answers what the kernel made of it, of the same length.

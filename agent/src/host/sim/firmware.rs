@@ -228,11 +228,15 @@ pub(super) fn reload(state: &mut State, payload: &[u8]) -> Answers {
     let Some((name, running, stored)) = version(state, &slot) else {
         return Err(Refusal::errno(libc::EOPNOTSUPP));
     };
+    let activates = action == Some(FW_ACTIVATE);
+    if activates && running == stored && quirks.contains(&Quirk::ActivatesNewOnly) {
+        return Err(Refusal::because(libc::EOPNOTSUPP, "no new firmware is stored"));
+    }
     state.advance(RESET_NS);
     let once = state.refused.entry((0, format!("dead {slot}"))).or_insert(0);
     let dead = quirks.contains(&Quirk::ActivationDead) && *once == 0;
     *once += u32::from(dead);
-    let old = dead || quirks.contains(&Quirk::ActivatesOld) || action == Some(DRIVER_REINIT);
+    let old = dead || quirks.contains(&Quirk::ActivatesOld) || !activates;
     let runs = if old { running } else { stored };
     let mut gone: Vec<SimNic> = Vec::new();
     let is_own = |nic: &SimNic| self::slot(nic) == Some(slot.as_str());
@@ -262,8 +266,10 @@ pub(super) fn reload(state: &mut State, payload: &[u8]) -> Answers {
     }
     let mut answer = Writer::new();
     answer.text(BUS_NAME, "pci").text(DEV_NAME, &format!("{slot}.0"));
-    // DRIVER_REINIT and FW_ACTIVATE.
-    answer.put(RELOAD_ACTIONS_PERFORMED, &[0b110, 0, 0, 0, 0b110, 0, 0, 0]);
+    // To activate firmware the driver is started again, too; struct nla_bitfield32.
+    let performed = 1 << DRIVER_REINIT | u32::from(activates) << FW_ACTIVATE;
+    let performed = [performed.to_ne_bytes(), 0b110_u32.to_ne_bytes()].concat();
+    answer.put(RELOAD_ACTIONS_PERFORMED, &performed);
     Ok(vec![answer.into_bytes()])
 }
 

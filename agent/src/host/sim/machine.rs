@@ -29,6 +29,8 @@ pub struct Machine {
     pub nohz_full: String,
     /// The network namespace's inode.
     pub netns: u64,
+    /// The kernel's cookie of it; `None`: a kernel that does not tell.
+    pub netns_cookie: Option<u64>,
     /// Whether the kernel has netdev-genl, and may write NAPI settings through it (6.13).
     pub netdev_genl: NetdevGenl,
     pub nics: Vec<SimNic>,
@@ -69,6 +71,7 @@ impl Default for Machine {
             isolated: String::new(),
             nohz_full: String::new(),
             netns: 4_026_531_840,
+            netns_cookie: Some(1),
             netdev_genl: NetdevGenl::Set,
             nics: Vec::new(),
             default_route: None,

@@ -75,6 +75,11 @@ pub enum Act {
         nic: String,
         name: String,
     },
+    /// From here on we are in another network namespace, with what the machine has.
+    Namespace {
+        inode: u64,
+        cookie: Option<u64>,
+    },
     /// Another card of the same kind sits in the slot: other MAC and serial, fresh settings.
     Replace {
         nic: String,
@@ -125,6 +130,10 @@ pub(super) fn act(state: &mut State, act: &Act) {
         Act::Reborn { nic, name } => on(state, nic, |state, ifindex| {
             around::reborn(state, ifindex, name);
         }),
+        Act::Namespace { inode, cookie } => {
+            (state.machine.netns, state.machine.netns_cookie) = (*inode, *cookie);
+            Ok(())
+        }
         Act::Replace { nic, mac } => {
             let removed = Act::Remove { nic: nic.clone() };
             self::act(state, &removed);

@@ -29,6 +29,7 @@ fn machine(driver: &str) -> Machine {
         subsystem_vendor: 0,
         subsystem_device: 0,
         serial: None,
+        board_serial: None,
         versions: Default::default(),
         stored: Default::default(),
         numa: 0,

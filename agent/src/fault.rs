@@ -22,6 +22,8 @@ pub enum Kind {
     Gone,
     /// The answer cannot be understood.
     Malformed,
+    /// The kernel has not answered and still works on it: what comes of it is not known until it has.
+    Held,
     /// Any other failure of the machine or the disk.
     Io,
 }

@@ -13,3 +13,11 @@ pub mod flash;
 pub mod images;
 pub mod kept;
 pub mod restart;
+
+/// Beyond a lease: for the kernel's own answer to get through.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long the kernel is waited for with an act of this lease. Then it counts as held.
+fn patience(lease_ms: u64) -> std::time::Duration {
+    std::time::Duration::from_millis(lease_ms) + GRACE
+}

@@ -89,13 +89,29 @@ pub trait Host: Send + Sync {
     /// One exchange with the kernel; the answers' payloads, family headers stripped.
     fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>>;
 
-    /// One exchange that may take minutes (a flash, a reset), on a channel of its own: other requests go
-    /// on meanwhile. `heard` is given what the kernel announces of it, as it comes: the attributes of
-    /// each message of the same family and device. There is no time limit but the kernel's own: whoever
-    /// stopped waiting would not know what the device is doing.
-    fn lengthy(&self, ask: &Ask, heard: &mut dyn FnMut(u8, &[u8])) -> Result<Vec<Vec<u8>>> {
-        let _ = heard;
+    /// One exchange that may take minutes (a flash, a reset) about `device` (`pci/0000:3b:00.0`), on a channel
+    /// of its own: other requests go on meanwhile. `heard` is given what the kernel announces of it, as it
+    /// comes: the attributes of each message of the same family and device.
+    ///
+    /// A call that is in the kernel cannot be taken back. After `limit` it is no longer waited for, and answered
+    /// `Held`: what the device does is not known, and until the kernel has answered no other lengthy
+    /// exchange about it is begun, by whatever process.
+    fn lengthy(
+        &self,
+        device: &str,
+        ask: &Ask,
+        limit: Duration,
+        heard: &mut dyn FnMut(u8, &[u8]),
+    ) -> Result<Vec<Vec<u8>>> {
+        let _ = (device, limit, heard);
         self.request(ask)
+    }
+
+    /// `Held` while the kernel has such an exchange about `device` that nobody waits for any more: to ask it
+    /// anything about that device would be to wait for it in the kernel. Never waits.
+    fn free(&self, device: &str) -> Result<()> {
+        let _ = device;
+        Ok(())
     }
 
     /// Puts an image where the kernel looks for firmware, as [`crate::plan::firmware::image_name`] says,

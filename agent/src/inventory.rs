@@ -17,6 +17,7 @@ mod machine;
 pub(crate) mod management;
 mod pci;
 mod queue;
+pub(crate) mod siblings;
 pub mod subject;
 mod survey;
 mod ties;
@@ -247,7 +248,7 @@ impl Sources {
     /// Ports of the same device: functions of one PCI slot, or devices with one serial number.
     fn siblings(&self, nic: &Nic, all: &[Nic]) -> Vec<String> {
         let Some(address) = &nic.pci else { return Vec::new() };
-        let serial = |address: &str| self.devices.get(address)?.serial.as_deref();
+        let serial = |address: &str| self.devices.get(address)?.serial();
         let is_sibling = |other: &&Nic| {
             let Some(theirs) = other.pci.as_deref().filter(|_| other.ifindex != nic.ifindex) else {
                 return false;
@@ -266,7 +267,7 @@ pub(crate) fn links(host: &dyn Host) -> Result<BTreeMap<u32, link::Entry>> {
     link::dump(host, &mut Notes::default())
 }
 
-/// The serial numbers that devlink knows, by PCI address.
+/// The serial numbers that devlink knows, by PCI address: the device's, or else the board's.
 pub(crate) fn serials(host: &dyn Host) -> Result<BTreeMap<String, String>> {
     let mut notes = Notes::default();
     let devices = devlink::dump(host, &mut notes);
@@ -274,7 +275,7 @@ pub(crate) fn serials(host: &dyn Host) -> Result<BTreeMap<String, String>> {
         Some(why) => Err(Fault::new(Kind::Io, "find the ports of a device", why)),
         None => Ok(devices
             .into_iter()
-            .filter_map(|(address, device)| Some((address, device.serial?)))
+            .filter_map(|(address, device)| Some((address, device.serial()?.clone())))
             .collect()),
     }
 }
@@ -301,6 +302,7 @@ impl Notes {
                 | Kind::Drift
                 | Kind::Gone
                 | Kind::Malformed
+                | Kind::Held
                 | Kind::Io => self.add(fault.during(act).to_string()),
             }
             Vec::new()

@@ -12,6 +12,7 @@
 mod firmware;
 mod foreign;
 mod forward;
+mod held;
 mod intents;
 pub mod lease;
 pub mod length;

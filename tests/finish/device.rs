@@ -1,14 +1,21 @@
-//! What is done to a device on its way back, and to which.
+//! Which device it is, which ports are its, and what is done to it on its way back.
+
+use std::collections::BTreeSet;
 
 use agent::{
     fault::Kind,
-    firmware::restart,
-    host::sim::{Machine, Quirk, Sim},
+    firmware::{device, restart},
+    guard,
+    host::{
+        nic,
+        sim::{self, Machine, Quirk, Sim},
+    },
     log::RunState,
     plan::firmware::{FirmwareAction, Which},
     runs::hazards,
 };
 use firmware_catalog::{Act, act::Deed};
+use playbooks::vocabulary::Disruption;
 use tests::firmware::quiet_machine;
 
 use crate::place::{FLASHES, Place};
@@ -75,4 +82,88 @@ fn starting_the_driver_again_is_among_the_acts_that_hazards_are_held_against() {
     let reinit = Act::Do(Deed::DriverReinit);
     assert!(hazards::acts_back(&plan, &nic).contains(&reinit));
     assert!(hazards::acts_of(&run, &nic).contains(&reinit));
+}
+
+/// The names of a device's ports.
+fn ports(sim: &Sim) -> Result<BTreeSet<String>, agent::fault::Fault> {
+    let nic = nic::find(sim, "eth1").expect("a NIC");
+    Ok(device::of(sim, &nic)?.ports.into_iter().map(|port| port.name).collect())
+}
+
+/// One card in two slots, as those for two processors are; only its board tells a serial number.
+fn over_two_slots() -> Machine {
+    let mut machine = quiet_machine();
+    for nic in &mut machine.nics {
+        let pci = nic.pci.as_mut().expect("a PCI function");
+        pci.serial = None;
+        pci.board_serial = Some("MT2041X00001".to_owned());
+    }
+    let other = machine.nics[1].pci.as_mut().expect("a PCI function");
+    other.address = "0000:af:00.0".to_owned();
+    machine.nics[1].up = true;
+    machine
+}
+
+#[test]
+fn firmware_and_guard_know_the_same_ports() {
+    let sim = Sim::new(over_two_slots());
+    let both = BTreeSet::from(["eth1".to_owned(), "eth2".to_owned()]);
+    assert_eq!(ports(&sim).expect("its ports"), both);
+    let nic = nic::find(&sim, "eth1").expect("a NIC");
+    let users = guard::look_for(&sim, &[nic], Disruption::NicReset);
+    let told: Vec<String> = users.holders().iter().map(|holder| format!("{holder:?}")).collect();
+    assert!(told.iter().any(|holder| holder.contains("eth2 is another port")), "{told:?}");
+}
+
+/// A function of the same model that tells nothing may be a port of the card.
+#[test]
+fn a_port_that_cannot_be_told_apart_is_no_other_card() {
+    let mut machine = over_two_slots();
+    machine.nics[1].pci.as_mut().expect("a PCI function").versions.clear();
+    let fault = ports(&Sim::new(machine.clone())).expect_err("it has no devlink");
+    assert_eq!(fault.kind, Kind::Denied, "{fault}");
+    assert!(fault.cause.contains("0000:af:00.0"), "{fault}");
+    // Nor is one that a guest has.
+    machine.nics.truncate(1);
+    let file = |name: &str| format!("/sys/bus/pci/devices/0000:af:00.0/{name}");
+    for (name, text) in [("class", "0x020000\n"), ("vendor", "0x15b3\n"), ("device", "0x1015\n")] {
+        machine.files.insert(file(name), text.to_owned());
+    }
+    let fault = ports(&Sim::new(machine.clone())).expect_err("nobody here has it");
+    assert_eq!(fault.kind, Kind::Denied, "{fault}");
+    // Another model is.
+    machine.files.insert(file("device"), "0x1017\n".to_owned());
+    assert_eq!(ports(&Sim::new(machine)).expect("its ports"), BTreeSet::from(["eth1".to_owned()]));
+}
+
+/// A card without any serial number is known by its place, its model and its ports' MACs.
+#[test]
+fn a_card_without_a_serial_number_is_not_taken_for_another() {
+    let mut machine = quiet_machine();
+    for nic in &mut machine.nics {
+        let pci = nic.pci.as_mut().expect("a PCI function");
+        pci.serial = None;
+        pci.versions.remove("fw.psid");
+    }
+    let sim = Sim::new(machine.clone());
+    let found = device::of(&sim, &nic::find(&sim, "eth1").expect("a NIC")).expect("a device");
+    assert_eq!(found.id.ids.as_deref(), Some("15b3:1015 0000:0000"));
+    let mut action = action(&Place::new(quiet_machine()));
+    (action.device, action.ports) = (found.id, found.ports);
+    assert!(device::look(&sim, &action).is_ok());
+    // Another card in its place.
+    let sim = Sim::new(machine.clone());
+    for (nic, mac) in [("eth1", "52:54:00:00:00:22"), ("eth2", "52:54:00:00:00:23")] {
+        sim.foreign(&sim::Act::Replace { nic: nic.to_owned(), mac: mac.to_owned() });
+    }
+    let fault = device::look(&sim, &action).expect_err("other MACs");
+    assert_eq!(fault.kind, Kind::Gone, "{fault}");
+    assert!(fault.cause.contains("52:54:00:00:00:22"), "{fault}");
+    // Another model.
+    for nic in &mut machine.nics {
+        nic.pci.as_mut().expect("a PCI function").device = 0x1017;
+    }
+    let fault = device::look(&Sim::new(machine), &action).expect_err("another model");
+    assert_eq!(fault.kind, Kind::Gone, "{fault}");
+    assert!(fault.cause.contains("15b3:1017"), "{fault}");
 }

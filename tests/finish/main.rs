@@ -2,6 +2,7 @@
 //! tried, and on which device and interface.
 
 mod device;
+mod held;
 mod names;
 mod open;
 mod place;

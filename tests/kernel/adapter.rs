@@ -103,8 +103,18 @@ impl Host for Bridge {
         }
         Ok(answers)
     }
-    fn lengthy(&self, ask: &Ask, heard: &mut dyn FnMut(u8, &[u8])) -> Result<Vec<Vec<u8>>> {
-        self.sim.lengthy(ask, heard)
+    fn lengthy(
+        &self,
+        device: &str,
+        ask: &Ask,
+        limit: Duration,
+        heard: &mut dyn FnMut(u8, &[u8]),
+    ) -> Result<Vec<Vec<u8>>> {
+        self.sim.lengthy(device, ask, limit, heard)
+    }
+
+    fn free(&self, device: &str) -> Result<()> {
+        self.sim.free(device)
     }
     fn place(&self, sha256: &str, bytes: &[u8]) -> Result<String> {
         if self.renames.swap(false, Ordering::Relaxed) {

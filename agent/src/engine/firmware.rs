@@ -41,6 +41,17 @@ impl Engine<'_> {
 
     fn obey(&mut self, run: &Run, action: &FirmwareAction, order: &Order) -> Result<Answer> {
         match order {
+            // What holds the device in the kernel would hold us, too.
+            Order::Place(_) | Order::Drain | Order::Clear => {}
+            Order::Guard(_)
+            | Order::Keep
+            | Order::Flash(_)
+            | Order::Look
+            | Order::Activate(_)
+            | Order::Await
+            | Order::Restore(_) => self.host.free(&action.device.handle)?,
+        }
+        match order {
             Order::Guard(before) => self.guard(run, action, *before),
             Order::Keep => self.keep_ports(run, action),
             Order::Place(which) => {

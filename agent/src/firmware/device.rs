@@ -1,11 +1,11 @@
 //! Which device a NIC is a port of: its versions, its identity, all of its ports.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Ask, Host, Nic, nic},
-    inventory::devlink,
+    inventory::{devlink, siblings, slot},
     plan::firmware::{DeviceId, FirmwareAction, Port},
     run::Seen,
 };
@@ -14,8 +14,6 @@ use crate::{
 const GDRVINFO: u32 = 0x03;
 const DRVINFO_BYTES: usize = 196;
 const DRVINFO_FIRMWARE: std::ops::Range<usize> = 68..100;
-/// PCI class of network controllers, as sysfs prints it.
-const NETWORK_CLASS: &str = "0x02";
 
 /// A device as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +36,7 @@ pub fn of(host: &dyn Host, nic: &Nic) -> Result<Device> {
     let Some(address) = &nic.pci else {
         return unsupported("it is no PCI function: it has no firmware to flash".to_owned());
     };
-    let function = Path::new("/sys/bus/pci/devices").join(address);
-    if host.target(&function.join("physfn")).is_ok() {
+    if siblings::is_virtual(host, address) {
         return unsupported("it is a virtual function: the firmware is its parent's".to_owned());
     }
     let (known, version_name) = match devlink::one(host, address) {
@@ -50,11 +47,12 @@ pub fn of(host: &dyn Host, nic: &Nic) -> Result<Device> {
         Err(fault) if matches!(fault.kind, Kind::Unsupported | Kind::Gone) => Default::default(),
         Err(fault) => return Err(fault),
     };
-    let id = DeviceId {
-        handle: format!("pci/{address}"),
-        serial: known.serial().cloned(),
-        board: known.board().cloned(),
+    let (serial, board) = (known.serial().cloned(), known.board().cloned());
+    let ids = match serial {
+        Some(_) => None,
+        None => Some(siblings::ids(host, address)?),
     };
+    let id = DeviceId { handle: format!("pci/{address}"), serial, board, ids };
     let seen = match &version_name {
         Some(name) => seen_of(&known, name),
         None => Seen { running: drvinfo(host, &nic.name)?, ..Seen::default() },
@@ -62,7 +60,7 @@ pub fn of(host: &dyn Host, nic: &Nic) -> Result<Device> {
     if seen.running.is_none() {
         return unsupported("its driver tells no firmware version".to_owned());
     }
-    let ports = ports(host, address, id.serial.as_deref())?;
+    let ports = ports(host, address)?;
     let port = |nic: &Nic| Port { id: nic.id.clone(), name: nic.name.clone() };
     Ok(Device { id, version_name, seen, ports: ports.iter().map(port).collect() })
 }
@@ -94,7 +92,38 @@ pub(crate) fn recognise(host: &dyn Host, action: &FirmwareAction) -> Result<devl
         );
         return Err(gone(action, &cause));
     }
+    if action.device.serial.is_none() {
+        known_otherwise(host, action)?;
+    }
     Ok(known)
+}
+
+/// A card that tells no serial number is known by its place, by what it is, and by the permanent MACs of its
+/// ports. One that has no port at all (its activation failed) is known by the former alone: another card would
+/// show other MACs.
+fn known_otherwise(host: &dyn Host, action: &FirmwareAction) -> Result<()> {
+    let handle = &action.device.handle;
+    let address = handle.strip_prefix("pci/").unwrap_or(handle);
+    let other = |is: String, was: &str| {
+        Err(gone(action, &format!("another card is there: {is}; the plan is for {was}")))
+    };
+    // Plans of older versions do not say.
+    if let Some(planned) = &action.device.ids {
+        let ids = siblings::ids(host, address)?;
+        if ids != *planned {
+            return other(ids, planned);
+        }
+    }
+    let in_slot = |nic: &&Nic| nic.pci.as_deref().is_some_and(|pci| slot(pci) == slot(address));
+    let all = nic::all(host)?;
+    let there: Vec<&Nic> = all.iter().filter(in_slot).collect();
+    let known = |nic: &&Nic| action.ports.iter().any(|port| port.id == nic.id);
+    if there.is_empty() || there.iter().any(known) {
+        return Ok(());
+    }
+    let names = |ids: Vec<String>| ids.join(", ");
+    let is = names(there.iter().map(|nic| nic.id.to_string()).collect());
+    other(is, &names(action.ports.iter().map(|port| port.id.to_string()).collect()))
 }
 
 fn gone(action: &FirmwareAction, cause: &str) -> Fault {
@@ -139,24 +168,20 @@ fn drvinfo(host: &dyn Host, name: &str) -> Result<Option<String>> {
     Ok((!text.is_empty() && text != "N/A").then_some(text))
 }
 
-/// Every port of the device at `address`: functions of its PCI slot, and devices with its serial number.
-fn ports(host: &dyn Host, address: &str, serial: Option<&str>) -> Result<Vec<Nic>> {
-    let all = nic::all(host)?;
-    let slot = |address: &str| address.rsplit_once('.').map(|(slot, _)| slot.to_owned());
-    let mut ports = Vec::new();
-    for nic in all {
-        let Some(theirs) = &nic.pci else { continue };
-        let same = slot(theirs) == slot(address)
-            || (serial.is_some()
-                && devlink::one(host, theirs)
-                    .is_ok_and(|d| d.serial().map(String::as_str) == serial));
-        if same && host.target(&pci(theirs).join("physfn")).is_err() {
-            ports.push(nic);
-        }
-    }
-    let unseen = unseen(host, &slot(address).unwrap_or_default(), &ports)?;
+/// Every port of the device at `address`, as the guard counts them: functions of its PCI slot, and those with
+/// its serial number, wherever they are.
+fn ports(host: &dyn Host, address: &str) -> Result<Vec<Nic>> {
+    let device = siblings::of(host, &BTreeSet::from([address.to_owned()]))?;
+    let act = format!("list the ports of the device at {address}");
+    let physical = |function: &&String| !siblings::is_virtual(host, function);
+    let functions: BTreeSet<&String> = device.functions.iter().filter(physical).collect();
+    let here = |nic: &Nic| nic.pci.as_ref().is_some_and(|theirs| functions.contains(theirs));
+    let ports: Vec<Nic> = nic::all(host)?.into_iter().filter(here).collect();
+    let has_interface =
+        |function: &str| ports.iter().any(|nic| nic.pci.as_deref() == Some(function));
+    let unseen: Vec<&str> =
+        functions.iter().map(|f| f.as_str()).filter(|f| !has_interface(f)).collect();
     if !unseen.is_empty() {
-        let act = format!("list the ports of the device at {address}");
         let cause = format!(
             "function {} has no interface here (another driver, namespace or a guest has it): who uses \
              it is not known",
@@ -164,26 +189,14 @@ fn ports(host: &dyn Host, address: &str, serial: Option<&str>) -> Result<Vec<Nic
         );
         return Err(Fault::new(Kind::Denied, act, cause));
     }
-    Ok(ports)
-}
-
-fn pci(address: &str) -> std::path::PathBuf {
-    Path::new("/sys/bus/pci/devices").join(address)
-}
-
-/// Network functions of the slot that are none of these ports.
-fn unseen(host: &dyn Host, slot: &str, ports: &[Nic]) -> Result<Vec<String>> {
-    let mut unseen = Vec::new();
-    for function in host.list(Path::new("/sys/bus/pci/devices"))? {
-        let known = ports.iter().any(|nic| nic.pci.as_deref() == Some(&function));
-        if known || function.rsplit_once('.').is_none_or(|(of, _)| of != slot) {
-            continue;
-        }
-        let class = host.read(&pci(&function).join("class"))?;
-        let virtual_one = host.target(&pci(&function).join("physfn")).is_ok();
-        if class.starts_with(NETWORK_CLASS) && !virtual_one {
-            unseen.push(function);
-        }
+    let doubtful = device.doubtful(host, address)?;
+    if !doubtful.is_empty() {
+        let cause = format!(
+            "{} is of the same model and tells no serial number here (another driver, namespace or a guest \
+             has it): whether it is a port of this card is not known; it is once its driver has it here",
+            doubtful.join(", ")
+        );
+        return Err(Fault::new(Kind::Denied, act, cause));
     }
-    Ok(unseen)
+    Ok(ports)
 }

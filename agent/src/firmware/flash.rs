@@ -70,6 +70,7 @@ pub fn flash(
     let name = image_name(&image.sha256);
     // The kernel goes by a name, a program by a path: what they find there is looked at last of all.
     host.still_placed(&image.sha256).map_err(|fault| fault.during(&act))?;
+    let patience = super::patience(action.leases.flash_ms);
     let done = match &action.flash {
         Flash::Devlink => {
             let mut payload = device(handle);
@@ -83,7 +84,7 @@ pub fn flash(
                 mode: Mode::Do,
                 payload: payload.into_bytes(),
             };
-            host.lengthy(&ask, &mut |command, attributes| {
+            host.lengthy(handle, &ask, patience, &mut |command, attributes| {
                 if command == FLASH_UPDATE_STATUS {
                     told(progress(attributes));
                 }
@@ -95,7 +96,8 @@ pub fn flash(
             buffer.extend_from_slice(&0_u32.to_ne_bytes());
             buffer.extend_from_slice(name.as_bytes());
             buffer.resize(8 + FLASHDEV_NAME_BYTES, 0);
-            host.request(&Ask::Ethtool { nic: port.to_owned(), buffer }).map(|_| ())
+            let ask = Ask::Ethtool { nic: port.to_owned(), buffer };
+            host.lengthy(handle, &ask, patience, &mut |_, _| ()).map(|_| ())
         }
         Flash::Adapter(tool) => {
             adapter::run(host, tool, action, (port, path), action.leases.flash_ms).map(|_| ())

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::{adapter, flash::device};
+use super::{adapter, flash::device, patience};
 use crate::{
     fault::{Fault, Kind, Result},
     host::{Ask, Genl, Host, Mode, tlv::Attrs},
@@ -36,24 +36,25 @@ pub fn restart(
     let handle = &action.device.handle;
     let act = format!("activate {} on {handle}", action.version_of(which));
     let done = match &action.activate {
-        Activation::NicReset => match reload(host, handle, FW_ACTIVATE, Some(NO_RESET)) {
+        Activation::NicReset => match reload(host, action, FW_ACTIVATE, Some(NO_RESET)) {
             // A driver without live patches refuses the limit; one with them refuses an image that
             // needs a reset. Either way nothing has happened yet.
             Err(fault) if refuses_the_limit(fault.kind) => {
-                match reload(host, handle, FW_ACTIVATE, None) {
+                match reload(host, action, FW_ACTIVATE, None) {
                     Err(fault) if reinit_serves(host, action, which, &fault)? => {
-                        reload(host, handle, DRIVER_REINIT, None)
+                        reload(host, action, DRIVER_REINIT, None)
                     }
                     done => done,
                 }
             }
             done => done,
         },
-        Activation::LivePatch => reload(host, handle, FW_ACTIVATE, Some(NO_RESET)),
+        Activation::LivePatch => reload(host, action, FW_ACTIVATE, Some(NO_RESET)),
         Activation::EthtoolReset => {
             let buffer = [RESET.to_ne_bytes(), RESET_ALL.to_ne_bytes()].concat();
             let ask = Ask::Ethtool { nic: port.to_owned(), buffer };
-            host.request(&ask).map(|answer| reset_words(&answer))
+            let patience = patience(action.leases.activate_ms);
+            host.lengthy(handle, &ask, patience, &mut |_, _| ()).map(|answer| reset_words(&answer))
         }
         Activation::Adapter(tool) => {
             let lease_ms = action.leases.activate_ms;
@@ -74,7 +75,13 @@ fn reinit_serves(
 ) -> Result<bool> {
     let refused = match fault.kind {
         Kind::Unsupported | Kind::Invalid => which == Which::Old,
-        Kind::Busy | Kind::Denied | Kind::Drift | Kind::Gone | Kind::Malformed | Kind::Io => false,
+        Kind::Busy
+        | Kind::Denied
+        | Kind::Drift
+        | Kind::Gone
+        | Kind::Malformed
+        | Kind::Held
+        | Kind::Io => false,
     };
     if !refused {
         return Ok(false);
@@ -87,11 +94,17 @@ fn reinit_serves(
 fn refuses_the_limit(kind: Kind) -> bool {
     match kind {
         Kind::Unsupported | Kind::Invalid | Kind::Denied => true,
-        Kind::Busy | Kind::Drift | Kind::Gone | Kind::Malformed | Kind::Io => false,
+        Kind::Busy | Kind::Drift | Kind::Gone | Kind::Malformed | Kind::Held | Kind::Io => false,
     }
 }
 
-fn reload(host: &dyn Host, handle: &str, action: u8, limit: Option<u32>) -> Result<Vec<String>> {
+fn reload(
+    host: &dyn Host,
+    planned: &FirmwareAction,
+    action: u8,
+    limit: Option<u32>,
+) -> Result<Vec<String>> {
+    let handle = &planned.device.handle;
     let mut payload = device(handle);
     payload.u8(RELOAD_ACTION, action);
     if let Some(limit) = limit {
@@ -101,7 +114,8 @@ fn reload(host: &dyn Host, handle: &str, action: u8, limit: Option<u32>) -> Resu
     }
     let payload = payload.into_bytes();
     let ask = Ask::Genl { family: Genl::Devlink, command: RELOAD, mode: Mode::Do, payload };
-    let answers = host.lengthy(&ask, &mut |_, _| ())?;
+    let patience = patience(planned.leases.activate_ms);
+    let answers = host.lengthy(handle, &ask, patience, &mut |_, _| ())?;
     let performed = answers.iter().find_map(|a| Attrs(a).find(RELOAD_ACTIONS_PERFORMED));
     let bits = performed.and_then(|attr| attr.payload.first_chunk().copied());
     let bits = bits.map_or(0, u32::from_ne_bytes);

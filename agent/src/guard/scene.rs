@@ -9,7 +9,7 @@ use std::{
 use crate::{
     fault::{Kind, Result},
     host::{Host, Nic, nic},
-    inventory::{self, link, management, slot},
+    inventory::{self, link, management, siblings},
 };
 
 /// A NIC and everything that the signals ask of it, read once.
@@ -127,16 +127,7 @@ impl Scene<'_> {
         if functions.is_empty() {
             return Ok(());
         }
-        let serials = inventory::serials(self.host)?;
-        let ours: BTreeSet<&String> = functions.iter().filter_map(|f| serials.get(f)).collect();
-        let mut device = functions.clone();
-        for address in self.host.list(Path::new(DEVICES))? {
-            let one_slot = functions.iter().any(|ours| slot(ours) == slot(&address));
-            let one_serial = serials.get(&address).is_some_and(|serial| ours.contains(serial));
-            if (one_slot || one_serial) && is_network(self.host, &address)? {
-                device.insert(address);
-            }
-        }
+        let mut device = siblings::of(self.host, &functions)?.functions;
         // A virtual function is told with its port.
         let vfs: BTreeSet<&String> = self.ports.iter().flat_map(|port| &port.vfs).collect();
         device.retain(|address| !vfs.contains(address));
@@ -157,7 +148,7 @@ impl Scene<'_> {
     }
 }
 
-pub(super) const DEVICES: &str = "/sys/bus/pci/devices";
+const DEVICES: &str = "/sys/bus/pci/devices";
 
 pub(super) fn device(address: &str) -> PathBuf {
     Path::new(DEVICES).join(address)
@@ -211,9 +202,4 @@ fn virtual_functions(host: &dyn Host, address: &str) -> Result<Vec<String>> {
     Ok(functions
         .map(|(_, target)| target.rsplit('/').next().unwrap_or(&target).to_owned())
         .collect())
-}
-
-/// PCI class 02: a network controller. A chipset's slot holds others, too.
-fn is_network(host: &dyn Host, address: &str) -> Result<bool> {
-    Ok(host.read(&device(address).join("class"))?.trim_start_matches("0x").starts_with("02"))
 }

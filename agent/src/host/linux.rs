@@ -14,6 +14,7 @@ mod devlink;
 mod elsewhere;
 mod files;
 mod genl;
+mod grip;
 mod image;
 mod ioctl;
 mod lengthy;
@@ -164,6 +165,10 @@ impl Host for Linux {
     fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>> {
         match ask {
             Ask::Genl { family, command, mode, payload } => {
+                // It holds the device's lock meanwhile, and we would be in the kernel for as long.
+                if *family == Genl::Devlink {
+                    grip::answers(payload)?;
+                }
                 lock(&self.generic).exchange(*family, *command, *mode, payload)
             }
             Ask::Route { kind, mode, payload } => {
@@ -187,19 +192,33 @@ impl Host for Linux {
         }
     }
 
-    fn lengthy(&self, ask: &Ask, heard: &mut dyn FnMut(u8, &[u8])) -> Result<Vec<Vec<u8>>> {
+    fn lengthy(
+        &self,
+        device: &str,
+        ask: &Ask,
+        limit: Duration,
+        heard: &mut dyn FnMut(u8, &[u8]),
+    ) -> Result<Vec<Vec<u8>>> {
         match ask {
             Ask::Genl { family, command, mode, payload } => {
                 self.files.check_namespace("ask the kernel")?;
-                lengthy::exchange(*family, *command, *mode, payload, heard)
+                let message = (*family, *command, *mode);
+                lengthy::exchange((device, limit), message, payload, heard)
+            }
+            Ask::Ethtool { nic, buffer } => {
+                self.files.check_namespace("ask the kernel")?;
+                lengthy::ethtool((device, limit), nic, buffer)
             }
             Ask::Route { .. }
             | Ask::Rdma { .. }
             | Ask::Diag { .. }
             | Ask::Netfilter { .. }
-            | Ask::Stamping { .. }
-            | Ask::Ethtool { .. } => self.request(ask),
+            | Ask::Stamping { .. } => self.request(ask),
         }
+    }
+
+    fn free(&self, device: &str) -> Result<()> {
+        grip::free(device)
     }
 
     fn place(&self, sha256: &str, bytes: &[u8]) -> Result<String> {

@@ -15,6 +15,7 @@
 //! ```
 
 mod around;
+mod ask;
 mod bitset;
 mod channels;
 mod cpus;
@@ -23,6 +24,7 @@ mod ethtool;
 mod feature;
 mod files;
 mod firmware;
+mod held;
 mod hook;
 mod ioctl;
 mod machine;
@@ -50,7 +52,8 @@ use std::{
 
 use playbooks::Value;
 
-use super::{Ask, Bearings, Clock, Genl, Host, Notice, Now, Stat, clock::Within};
+use self::ask::{answer, describe};
+use super::{Ask, Bearings, Clock, Host, Notice, Now, Stat, clock::Within};
 use crate::fault::{Fault, Result};
 
 pub use around::{Around, SimAddress, SimQdisc, SimRoute};
@@ -74,9 +77,6 @@ pub struct Crash {
 
 /// UTC at which every simulation begins: 2026-01-05 01:30:00, nanoseconds.
 const EPOCH_NS: i64 = 1_767_576_600_000_000_000;
-// DEVLINK_CMD_*
-const RELOAD: u8 = 37;
-const FLASH_UPDATE: u8 = 58;
 /// What a call costs in virtual time, so that a loop that watches the clock ends.
 const CALL_NS: u64 = 2_000;
 const CLOCK_READ_NS: u64 = 100;
@@ -127,6 +127,10 @@ struct State {
     refused: BTreeMap<(u32, String), u32>,
     irq_shift: BTreeMap<u32, u32>,
     napi_shift: u32,
+    /// The lengthy call that nobody waits for any more.
+    held: Option<held::Call>,
+    /// Requests about its device meanwhile.
+    overlaps: u32,
     counters: meter::Counters,
 }
 
@@ -153,6 +157,8 @@ impl Sim {
             refused: BTreeMap::new(),
             irq_shift: BTreeMap::new(),
             napi_shift: 0,
+            held: None,
+            overlaps: 0,
             counters: meter::Counters::default(),
             machine,
         };
@@ -217,6 +223,7 @@ impl Sim {
         state.unplugged.clear();
         state.link_down_until.clear();
         state.refused.clear();
+        state.held = None;
         state.irq_shift.clear();
         state.counters = meter::Counters::default();
         state.rebuild();
@@ -265,6 +272,7 @@ impl Sim {
         state.calls += 1;
         state.advance(CALL_NS);
         script::due(&mut state, call);
+        held::due(&mut state);
         let outcome = match state.blow(call, Moment::Before) {
             Some(Blow::Crash) => None,
             Some(Blow::Fail(errno)) => Some(Err(Refusal::errno(errno))),
@@ -379,22 +387,27 @@ impl Host for Sim {
     }
 
     fn request(&self, ask: &Ask) -> Result<Vec<Vec<u8>>> {
-        self.call(|| describe(ask), |state| answer(state, ask))
-    }
-
-    fn lengthy(&self, ask: &Ask, heard: &mut dyn FnMut(u8, &[u8])) -> Result<Vec<Vec<u8>>> {
         self.call(
             || describe(ask),
-            |state| match ask {
-                Ask::Genl { family: Genl::Devlink, command: FLASH_UPDATE, payload, .. } => {
-                    firmware::flash(state, payload, heard)
-                }
-                Ask::Genl { family: Genl::Devlink, command: RELOAD, payload, .. } => {
-                    firmware::reload(state, payload)
-                }
-                other => answer(state, other),
+            |state| {
+                held::asked(state, ask)?;
+                answer(state, ask)
             },
         )
+    }
+
+    fn lengthy(
+        &self,
+        _: &str,
+        ask: &Ask,
+        limit: Duration,
+        heard: &mut dyn FnMut(u8, &[u8]),
+    ) -> Result<Vec<Vec<u8>>> {
+        self.lengthy_within(limit, ask, heard)
+    }
+
+    fn free(&self, device: &str) -> Result<()> {
+        self.is_free(device)
     }
 
     fn place(&self, sha256: &str, bytes: &[u8]) -> Result<String> {
@@ -458,44 +471,5 @@ impl Host for Sim {
                 Ok(())
             },
         );
-    }
-}
-
-/// NFNL_SUBSYS_NFTABLES.
-const NFTABLES: u8 = 10;
-
-fn describe(ask: &Ask) -> String {
-    match ask {
-        Ask::Genl { family, command, .. } => format!("ask {} command {command}", family.name()),
-        Ask::Route { kind, .. } => format!("ask rtnetlink type {kind}"),
-        Ask::Diag { .. } => "list sockets".to_owned(),
-        Ask::Rdma { command, .. } => format!("ask RDMA netlink command {command}"),
-        Ask::Netfilter { subsystem: NFTABLES, .. } => "list nftables".to_owned(),
-        Ask::Netfilter { .. } => "list tracked connections".to_owned(),
-        Ask::Stamping { nic, .. } => format!("time stamping of {nic}"),
-        Ask::Ethtool { nic, .. } => format!("SIOCETHTOOL on {nic}"),
-    }
-}
-
-fn answer(state: &mut State, ask: &Ask) -> Result<Vec<Vec<u8>>, Refusal> {
-    match ask {
-        Ask::Genl { family: Genl::Ethtool, command, mode, payload } => {
-            ethtool::ask(state, *command, *mode, payload)
-        }
-        Ask::Genl { family: Genl::Netdev, command, mode, payload } => {
-            netdev::ask(state, *command, *mode, payload)
-        }
-        Ask::Genl { family: Genl::Devlink, command, mode, payload } => {
-            devlink::ask(state, *command, *mode, payload)
-        }
-        Ask::Route { kind, mode, payload } => route::ask(state, *kind, *mode, payload),
-        Ask::Diag { payload, most } => sockets::ask(state, payload, *most),
-        Ask::Rdma { command, mode: _, payload } => rdma::ask(state, *command, payload),
-        // This machine has no firewall, and no clocks in its NICs.
-        Ask::Netfilter { subsystem: NFTABLES, .. } | Ask::Stamping { .. } => {
-            Err(Refusal::errno(libc::EOPNOTSUPP))
-        }
-        Ask::Netfilter { most, .. } => Ok(sockets::tracked(state, *most)),
-        Ask::Ethtool { nic, buffer } => ioctl::ask(state, nic, buffer).map(|reply| vec![reply]),
     }
 }

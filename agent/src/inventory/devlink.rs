@@ -32,7 +32,7 @@ const WHOLE: [&str; 4] = ["fw.version", "fw", "fw.bundle_id", "fw.mgmt"];
 /// One device.
 #[derive(Debug, Default)]
 pub(crate) struct Device {
-    pub(crate) serial: Option<String>,
+    serial: Option<String>,
     board_serial: Option<String>,
     pub(crate) fixed: BTreeMap<String, String>,
     pub(crate) running: BTreeMap<String, String>,

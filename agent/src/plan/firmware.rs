@@ -48,7 +48,8 @@ pub enum Which {
     Old,
 }
 
-/// Which device: looked up by its handle, and known by serial and board.
+/// Which device: looked up by its handle, and known by serial and board; one without a serial number by what
+/// it is and by its ports' permanent MACs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DeviceId {
@@ -58,6 +59,9 @@ pub struct DeviceId {
     pub serial: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub board: Option<String>,
+    /// `15b3:1015 15b3:0016`: PCI vendor and device, then the subsystem's; where it tells no serial number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ids: Option<String>,
 }
 
 impl DeviceId {
@@ -150,6 +154,15 @@ impl Leases {
 }
 
 impl FirmwareAction {
+    /// What comes before those lines where the kernel still works on the device.
+    pub fn by_hand_when_free(&self) -> String {
+        format!(
+            "# first wait until the kernel has let go of {}: while it has not, nothing may be flashed \
+             (`nicmend recover` says so, and puts all of it back afterwards; a reboot ends it, too)",
+            self.device.handle
+        )
+    }
+
     /// Plain lines that bring the old firmware back with nicmend dead. `STATE` is the state directory.
     pub fn by_hand(&self) -> Vec<String> {
         let Some(back) = &self.way_back else {

@@ -58,6 +58,7 @@ fn pci(playbook: &Playbook, driver: &str) -> Pci {
         subsystem_vendor: vendor,
         subsystem_device: 1,
         serial: None,
+        board_serial: None,
         versions: BTreeMap::new(),
         stored: BTreeMap::new(),
         numa: 0,

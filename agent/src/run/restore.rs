@@ -192,7 +192,7 @@ impl Run {
         }
     }
 
-    fn stuck(&mut self, way: Restoring) -> Action {
+    pub(super) fn stuck(&mut self, way: Restoring) -> Action {
         if let Goal::Stage(stage) = way.goal {
             let why = format!("stage {} could not be put back alone; {}", stage + 1, way.why);
             let action = self.revert(&why);

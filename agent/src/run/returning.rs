@@ -82,6 +82,8 @@ pub(super) struct Effort {
     restored: Restored,
     /// What is not back.
     pub(super) left: Left,
+    /// Because the kernel still works on the device.
+    pub(super) held: bool,
 }
 
 impl Effort {
@@ -201,6 +203,10 @@ impl Run {
             Back::Looking | Back::Placing | Back::Keeping | Back::Announcing => false,
             Back::Recording | Back::Pausing => false,
         };
+        // A pause and a look more would be too many.
+        if fault.kind == Kind::Held && way.firmware.tries + 2 > TRIES_MAX {
+            return self.still_held(way, fault);
+        }
         let effort = &way.firmware;
         let firmware = effort.left.firmware.is_none() && !matches!(at, Back::Clearing);
         if spent || (firmware && effort.tries >= TRIES_MAX) {

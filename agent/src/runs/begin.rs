@@ -338,7 +338,7 @@ pub(super) const UNSIGNED: &str = "log-unsigned";
 /// A log that somebody has rewritten vouches for nothing, not even for who owns which key.
 fn vouched_for(desk: &Desk) -> Result<(), Declined> {
     desk.store.seal().map_err(|fault| match fault.kind {
-        Kind::Io | Kind::Busy | Kind::Unsupported => {
+        Kind::Io | Kind::Busy | Kind::Held | Kind::Unsupported => {
             Declined::new(Exit::Failed, "log", fault.to_string())
         }
         Kind::Denied | Kind::Invalid | Kind::Drift | Kind::Gone | Kind::Malformed => {

@@ -46,6 +46,7 @@ pub(super) fn take<'n>(
         | Kind::Drift
         | Kind::Gone
         | Kind::Malformed
+        | Kind::Held
         | Kind::Io => fault.into(),
     })
 }

@@ -39,9 +39,13 @@ pub(super) fn stages(
         let exit = match fault.kind {
             Kind::Unsupported => Exit::Wrong,
             Kind::Denied => Exit::Refused,
-            Kind::Busy | Kind::Invalid | Kind::Drift | Kind::Gone | Kind::Malformed | Kind::Io => {
-                Exit::Failed
-            }
+            Kind::Busy
+            | Kind::Invalid
+            | Kind::Drift
+            | Kind::Gone
+            | Kind::Malformed
+            | Kind::Held
+            | Kind::Io => Exit::Failed,
         };
         Declined::new(exit, "firmware-device", fault.to_string())
     })?;
@@ -165,9 +169,12 @@ pub fn images_are_sound(store: &dyn Store, plan: &Plan) -> Result<(), Declined> 
         images::load(store, image).map_err(|fault| {
             let exit = match fault.kind {
                 Kind::Gone | Kind::Malformed | Kind::Invalid => Exit::Refused,
-                Kind::Unsupported | Kind::Busy | Kind::Denied | Kind::Drift | Kind::Io => {
-                    Exit::Failed
-                }
+                Kind::Unsupported
+                | Kind::Busy
+                | Kind::Denied
+                | Kind::Drift
+                | Kind::Held
+                | Kind::Io => Exit::Failed,
             };
             Declined::new(exit, "firmware-image", fault.to_string())
         })?;

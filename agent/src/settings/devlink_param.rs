@@ -207,7 +207,9 @@ fn get(host: &dyn Host, nic: &Nic, name: &Name) -> Result<Parameter> {
         Kind::Gone | Kind::Invalid | Kind::Unsupported => {
             Fault::new(Kind::Unsupported, &act, "the driver has no such parameter")
         }
-        Kind::Busy | Kind::Denied | Kind::Drift | Kind::Malformed | Kind::Io => fault.during(&act),
+        Kind::Busy | Kind::Denied | Kind::Drift | Kind::Malformed | Kind::Held | Kind::Io => {
+            fault.during(&act)
+        }
     };
     let answers = host.request(&Ask::Genl { family, command, mode, payload }).map_err(none)?;
     let found = answers.first().and_then(|answer| parse(answer));

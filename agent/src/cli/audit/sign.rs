@@ -63,6 +63,7 @@ pub(super) fn prove(common: &Common, args: &ProveArgs) -> Done {
             | crate::fault::Kind::Drift
             | crate::fault::Kind::Gone
             | crate::fault::Kind::Malformed
+            | crate::fault::Kind::Held
             | crate::fault::Kind::Io => Exit::Failed,
         };
         Declined::new(exit, "proof", fault.to_string())

@@ -26,6 +26,7 @@ const PORT_NETDEV_IFINDEX: u16 = 6;
 const PORT_NETDEV_NAME: u16 = 7;
 const PORT_IBDEV_NAME_FREE_TYPE_ETH: u16 = 2;
 const INFO_DRIVER_NAME: u16 = 98;
+const INFO_BOARD_SERIAL_NUMBER: u16 = 146;
 const INFO_SERIAL_NUMBER: u16 = 99;
 const INFO_VERSION_FIXED: u16 = 100;
 const INFO_VERSION_RUNNING: u16 = 101;
@@ -83,6 +84,9 @@ fn info(nic: &SimNic, pci: &Pci) -> Vec<u8> {
     out.text(INFO_DRIVER_NAME, &nic.driver);
     if let Some(serial) = &pci.serial {
         out.text(INFO_SERIAL_NUMBER, serial);
+    }
+    if let Some(serial) = &pci.board_serial {
+        out.text(INFO_BOARD_SERIAL_NUMBER, serial);
     }
     let untold = nic.quirks.contains(&Quirk::StoresUntold);
     let silent = nic.quirks.contains(&Quirk::SilentWhilePending) && !pci.stored.is_empty();

@@ -127,7 +127,7 @@ fn ports(state: &State, payload: &[u8]) -> Result<(String, Vec<u32>), Refusal> {
 }
 
 /// The quirks of the device's first port.
-fn quirks(state: &State, slot: &str) -> Vec<Quirk> {
+pub(super) fn quirks(state: &State, slot: &str) -> Vec<Quirk> {
     let all = state.machine.nics.iter().chain(&state.unplugged);
     let mut own = all.filter(|nic| self::slot(nic) == Some(slot));
     own.next().map(|nic| nic.quirks.clone()).unwrap_or_default()

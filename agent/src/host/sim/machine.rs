@@ -205,6 +205,9 @@ pub struct Pci {
     /// As devlink reports it.
     #[serde(default)]
     pub serial: Option<String>,
+    /// The board's, where the device has none of its own.
+    #[serde(default)]
+    pub board_serial: Option<String>,
     /// devlink versions: `fw.psid`, `fw.mgmt`, … ; as they run.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,

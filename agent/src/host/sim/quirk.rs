@@ -51,6 +51,8 @@ pub enum Quirk {
     DowngradeRefused,
     /// `fw_activate` is acknowledged, and the device runs what it ran.
     ActivatesOld,
+    /// The kernel works on the device's first `flash` or `reload` for so long.
+    Holds { on: String, ms: u64 },
     /// `fw_activate` is refused where nothing else than what runs is stored.
     ActivatesNewOnly,
     /// The first `fw_activate` ends with the ports gone; the next brings them back.

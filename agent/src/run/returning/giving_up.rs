@@ -111,7 +111,8 @@ impl Run {
     pub(in crate::run) fn firmware_by_hand(&self, way: &Restoring) -> Vec<String> {
         let Some(held) = &self.held else { return Vec::new() };
         let effort = &way.firmware;
-        let mut lines = Vec::new();
+        let mut lines: Vec<String> =
+            effort.held.then(|| held.action.by_hand_when_free()).into_iter().collect();
         if effort.left.firmware.is_some() {
             lines.extend(match held.action.way_back {
                 Some(_) => held.action.by_hand(),

@@ -95,6 +95,11 @@ fn a_thread_in_another_namespace_is_refused_its_sysctls() {
     assert!(has_veth(get_link(&own).expect("own links")));
     assert!(!has_veth(get_link(&linux).expect("the old namespace's links")));
     assert_ne!(own.netns(), linux.netns());
+    // Since Linux 5.14, and then of both.
+    let (here, there) = (linux.netns_cookie(), own.netns_cookie());
+    assert_eq!(here.is_some(), there.is_some());
+    assert!(here.is_none() || here != there, "{here:?}");
+    assert_eq!(Linux::new().expect("open it again").netns_cookie(), there);
     // /proc/net is the first thread's; the door answers for its own namespace.
     let devices = own.read(Path::new("/proc/net/dev")).expect("read");
     assert!(devices.contains("nmdoor0"), "{devices}");

@@ -324,6 +324,28 @@ fn abort_stops_the_run_that_it_names_and_no_other() {
 }
 
 #[test]
+fn a_nic_that_was_renamed_in_a_run_is_put_back_under_its_new_name() {
+    let test = "a_nic_that_was_renamed_in_a_run_is_put_back_under_its_new_name";
+    let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
+    let before = exchange.witness();
+    let playbook = exchange.playbook("long", &yaml(HELPS, "2s", "2000%"));
+    let (mut child, _progress) = until_stage(&exchange, &playbook);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let rename = |from: &str, to: &str| {
+        exchange.netns.run("ip", &["link", "set", from, "down"]);
+        exchange.netns.run("ip", &["link", "set", from, "name", to]);
+        exchange.netns.run("ip", &["link", "set", to, "up"]);
+    };
+    rename(NIC, "nmwas0");
+    let recovered = exchange.done(&["recover"]);
+    assert_eq!(code(&recovered), 0, "{}", said(&recovered));
+    assert_eq!(json(&exchange.done(&["runs", "last", "--json"]))["state"], "reverted");
+    rename("nmwas0", NIC);
+    assert_eq!(exchange.witness(), before);
+}
+
+#[test]
 fn a_name_that_has_gone_over_to_another_nic_is_not_written_to() {
     let test = "a_name_that_has_gone_over_to_another_nic_is_not_written_to";
     let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };

@@ -4,6 +4,8 @@
 // Keys and files are the tests' own.
 #![allow(clippy::disallowed_methods)]
 
+#[path = "law/alone.rs"]
+mod alone;
 #[path = "law/back.rs"]
 mod back;
 #[path = "law/deeds.rs"]
@@ -19,6 +21,8 @@ mod restart;
 mod said;
 #[path = "law/shared.rs"]
 mod shared;
+#[path = "law/stages.rs"]
+mod stages;
 #[path = "law/waits.rs"]
 mod waits;
 
@@ -54,8 +58,9 @@ fn a_run_that_flashes_and_resets_is_asked_as_both_and_told_what_it_flashes() {
     assert_eq!(place.apply(&Wish::firmware()).expect("a run").state, RunState::Committed);
     let all: Vec<(String, bool)> =
         ["apply", "flash", "reset"].map(|action| (action.to_owned(), true)).into();
-    // When it begins, and again before the device restarts.
-    assert_eq!(asked(&place), [all.clone(), all].concat());
+    // When it begins, and again before its stage of settings, before the flash, before the restart, and before the
+    // settings beside the firmware.
+    assert_eq!(asked(&place), vec![all; 5].concat());
     let verdicts: Vec<String> =
         decisions(&place)[..3].iter().map(|d| facts(d)["catalog"].to_string()).collect();
     // It runs the version before the golden one, and the golden one is flashed.
@@ -66,7 +71,8 @@ fn a_run_that_flashes_and_resets_is_asked_as_both_and_told_what_it_flashes() {
 fn a_run_of_settings_alone_is_asked_as_apply() {
     let place = Place::new("");
     assert_eq!(place.apply(&Wish::settings()).expect("a run").state, RunState::Committed);
-    assert_eq!(asked(&place), [("apply".to_owned(), true)]);
+    // When it begins, and again before its one stage writes.
+    assert_eq!(asked(&place), [("apply".to_owned(), true), ("apply".to_owned(), true)]);
 }
 
 #[test]

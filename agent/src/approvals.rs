@@ -1,13 +1,14 @@
 //! Approvals on this host: where they lie, which are used up, which count for a plan now.
 //!
 //! `STATE/approvals/<plan>/<person>.txt` is the text that was signed, `<person>.sig` beside it the signature
-//! as ssh-keygen writes it. One person has one approval of a plan: a later one takes the place of the
-//! earlier. The text is written first: without its signature it is nothing.
+//! as ssh-keygen writes it; those for putting a run back lie in `revert/` there, those that countersign what
+//! somebody did alone in `<run>-<entry>/`. One person has one approval of a kind: a later one takes the place of
+//! the earlier. The text is written first: without its signature it is nothing.
 
 use std::collections::BTreeSet;
 
 use policy::{
-    approval::{self, Filed, Scope, Tally, Wanted},
+    approval::{self, Filed, Scope, Tally, Terms, Wanted, Way},
     sshsig::{People, Revoked},
 };
 use serde::{Deserialize, Serialize};
@@ -41,17 +42,23 @@ pub struct Used {
     pub signature: String,
 }
 
-/// The names of one person's approval of a plan in the store: the text, and its signature.
+/// The names of one person's approval of a plan, on these terms, in the store: the text, and its signature.
 ///
 /// # Errors
 /// A digest that is none.
-pub fn names(plan: &str, person: &str) -> Result<(String, String)> {
+pub fn names(plan: &str, terms: &Terms, person: &str) -> Result<(String, String)> {
     let hex = plan.trim_start_matches("sha256:");
     if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
         let act = format!("file an approval of `{plan}`");
         return Err(Fault::new(Kind::Invalid, act, "not a plan's digest"));
     }
-    let stem = format!("approvals/{hex}/{person}");
+    // What is parsed as such has nothing in it that leads out of the folder.
+    let folder = match (&terms.countersigns, terms.way) {
+        (Some(act), _) => format!("{}-{}/", act.run, act.entry),
+        (None, Way::Revert) => "revert/".to_owned(),
+        (None, Way::Apply) => String::new(),
+    };
+    let stem = format!("approvals/{hex}/{folder}{person}");
     Ok((format!("{stem}.txt"), format!("{stem}.sig")))
 }
 
@@ -62,30 +69,46 @@ pub fn scope(host: &HostId) -> Scope {
     Scope::Host(id.clone())
 }
 
-/// Every approval of this plan that somebody in the registry has filed, held against what is known now.
+/// Every approval of this plan that somebody in the registry has filed for this way of walking it, with its person.
+pub fn filed(
+    store: &dyn Store,
+    registry: &Registry,
+    (plan, terms): (&str, &Terms),
+) -> Result<Vec<(String, Filed)>> {
+    let mut people = BTreeSet::new();
+    people.extend(registry.people.signers().iter().map(|signer| signer.who.clone()));
+    let mut filed = Vec::new();
+    for person in people {
+        let (text, signature) = names(plan, terms, &person)?;
+        let (text, signature) = (store.get(&text)?, store.get(&signature)?);
+        if let (Some(text), Some(signature)) = (text, signature) {
+            filed.push((person, Filed { text, signature }));
+        }
+    }
+    Ok(filed)
+}
+
+/// Every approval of this plan, held against what is asked and what is known now.
 pub fn tally(
     store: &dyn Store,
     registry: &Registry,
-    plan: &str,
-    host: &HostId,
+    (plan, host, terms): (&str, &HostId, &Terms),
     requester: Option<&str>,
     at: jiff::Timestamp,
 ) -> Result<(Vec<String>, Tally)> {
-    let mut people = BTreeSet::new();
-    people.extend(registry.people.signers().iter().map(|signer| signer.who.clone()));
-    let (mut filed, mut of) = (Vec::new(), Vec::new());
-    for person in people {
-        let (text, signature) = names(plan, &person)?;
-        let (text, signature) = (store.get(&text)?, store.get(&signature)?);
-        if let (Some(text), Some(signature)) = (text, signature) {
-            filed.push(Filed { text, signature });
-            of.push(person);
-        }
-    }
+    let filed = filed(store, registry, (plan, terms))?;
+    let (of, filed): (Vec<String>, Vec<Filed>) = filed.into_iter().unzip();
     let (scope, used) = (scope(host), used(store)?);
-    let wanted = Wanted { plan, scope: &scope, requester, used: &used, at };
+    let wanted = Wanted { plan, scope: &scope, terms, requester, used: &used, at };
     let tally = approval::tally(&filed, &wanted, &registry.people, &registry.revoked);
     Ok((of, tally))
+}
+
+/// The time to hold expiries against: now, or the newest entry's, where the clock has been set back since.
+pub fn as_of(store: &dyn Store, now_utc_ns: i64) -> Result<Option<jiff::Timestamp>> {
+    let newest = History::fold(&store.entries()?)?.newest_utc_ns;
+    let at = now_utc_ns.max(newest.unwrap_or(now_utc_ns));
+    Ok(jiff::Timestamp::from_nanosecond(i128::from(at)).ok())
 }
 
 /// The ids of all approvals that this host's log says were used: for a run, or to countersign one that

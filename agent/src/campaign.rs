@@ -203,6 +203,7 @@ fn permitted(desk: &Desk, terms: &Terms, order: &Order) -> Result<(), Declined> 
         standby: Standby::Unknown,
         catalog: standing::look(desk.host, desk.law, &nic),
         break_glass: None,
+        terms: policy::approval::Terms::plain(policy::approval::Way::Apply),
         plan: None,
     };
     let asker = desk.law.loaded().asker.clone();

@@ -30,8 +30,10 @@ mod revert;
 mod runs;
 mod signals;
 mod site;
+mod trusted;
 mod try_out;
 mod watch;
+mod withdraw;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -2,6 +2,7 @@
 //!
 //! The only caller of [`Family::write`](crate::setting::Family::write).
 
+mod again;
 pub mod evidence;
 mod firmware;
 pub mod gather;
@@ -21,7 +22,7 @@ use crate::{
     log::{Entry, Fact, Stamp, Who},
     measure::{Meter, Reach, Window},
     plan::Step,
-    run::{Action, Durable, End, Event, Point, Run},
+    run::{Action, Durable, End, Event, Point, Run, length::Ahead},
     store::Store,
     verdict::{Case, Verdict},
 };
@@ -80,6 +81,10 @@ pub struct Bench<'a> {
     pub sides: [Vec<Named>; 2],
 }
 
+/// What came of asking the policies again: the decisions, for the log, and the rule that refuses with its reason,
+/// where one does.
+pub type Again = (Vec<Fact>, Option<(String, String)>);
+
 /// Asked on the way forward, right before what traffic feels.
 pub trait Gate {
     /// Why a step that is felt so may not be made, if so.
@@ -91,6 +96,12 @@ pub trait Gate {
     /// # Errors
     /// What they go by cannot be read.
     fn permits(&self) -> Result<(Vec<Fact>, Option<String>), Fault>;
+
+    /// The same before a stage begins to write: a baseline takes minutes. The rule that refuses, and why.
+    ///
+    /// # Errors
+    /// What they go by cannot be read.
+    fn permits_stage(&self, ahead: Ahead) -> Result<Again, Fault>;
 }
 
 /// A window, as measured and as stored, with the control's.
@@ -154,6 +165,10 @@ impl Engine<'_> {
             };
             if let Some(why) = self.wanted_stop(run) {
                 action = run.step(Event::Stop(why));
+            }
+            if let Some(forbidden) = self.asked_again(run, &action) {
+                event = forbidden;
+                continue;
             }
             event = match action {
                 Action::Finish(end) => {
@@ -277,6 +292,7 @@ fn is_of_waiting(event: &Event) -> bool {
         | Event::Paused
         | Event::Intruded(_)
         | Event::Barred(_)
+        | Event::Forbidden { .. }
         | Event::Stop(_) => false,
     }
 }

@@ -1,8 +1,10 @@
 //! The law of this host: what the site configured and wrote, read when it is first asked for.
 //!
-//! Configuration and policies are in force together or not at all. Where the site's files do not load, those
-//! that loaded last stay in force, and that is said; where none ever did, nothing changes until they do. A
-//! calendar that does not load makes its venue `unknown`.
+//! Configuration and policies are in force together or not at all. Where the site's files do not load, or are
+//! gone, those that loaded last stay in force, and that is said; where none ever did, nothing changes until they
+//! do. A calendar that does not load, or is gone, makes its venue `unknown`.
+
+mod kept;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,12 +23,15 @@ use policy::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{approvals::Registry, fault::Result, host::Host, log::office::Versions, store::Store};
+use crate::{
+    approvals::Registry,
+    fault::{Fault, Kind, Result},
+    host::Host,
+    log::office::Versions,
+    store::Store,
+};
 
-/// Where the sources that loaded last are kept, below the state directory.
-pub const GOOD: &str = "policy/good.json";
-/// The version of that file's format.
-const FORMAT: u32 = 1;
+pub use kept::{GOOD, Kept, Own};
 
 /// A file of the site, with its name for messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,12 +50,6 @@ pub struct Texts {
     pub policies: Vec<Text>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Good {
-    v: u32,
-    texts: Texts,
-}
-
 /// Who asks: the uid of the process or of the socket's peer, and the uid that logged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asker {
@@ -63,9 +62,8 @@ pub struct Asker {
 #[derive(Debug)]
 pub struct Law {
     texts: Result<Texts, Flaw>,
-    good: Option<Texts>,
-    /// The site's own calendars, by venue.
-    calendars: BTreeMap<String, Text>,
+    good: Result<Option<Kept>, Flaw>,
+    calendars: Own,
     /// Whose signatures count.
     pub registry: Registry,
     catalog: Option<Catalog>,
@@ -83,6 +81,8 @@ pub struct Loaded {
     pub calendars: Calendars,
     /// What keeps the site's files from being in force.
     pub flaws: Vec<Flaw>,
+    /// What keeps calendars of the site's from being read: these venues' phases are not known.
+    pub unread: Vec<Flaw>,
     /// Whoever asks, as the site knows him.
     pub asker: Principal,
     /// Whether these sources are to be kept as those that loaded last.
@@ -90,12 +90,12 @@ pub struct Loaded {
 }
 
 impl Law {
-    /// What a site has written, or why it could not be read; what loaded last; the site's own calendars; whose
-    /// signatures count.
+    /// What a site has written, or why it could not be read; what loaded last, likewise; the site's own calendars;
+    /// whose signatures count.
     pub fn new(
         texts: Result<Texts, Flaw>,
-        good: Option<Texts>,
-        calendars: BTreeMap<String, Text>,
+        good: Result<Option<Kept>, Flaw>,
+        calendars: Own,
         registry: Registry,
         asker: Asker,
     ) -> Law {
@@ -106,7 +106,8 @@ impl Law {
     /// The shipped policies, no venue, nobody known but root.
     pub fn shipped(uid: u32) -> Law {
         let asker = Asker { uid, login: None };
-        Law::new(Ok(Texts::default()), None, BTreeMap::new(), Registry::default(), asker)
+        let (texts, own) = (Ok(Texts::default()), Ok(BTreeMap::new()));
+        Law::new(texts, Ok(None), own, Registry::default(), asker)
     }
 
     /// The same, with these kernel parameters besides those that playbooks may set anywhere.
@@ -116,7 +117,7 @@ impl Law {
         let config = Some(text).filter(|_| !sysctls.is_empty());
         let asker = Asker { uid: 0, login: None };
         let texts = Ok(Texts { config, policies: Vec::new() });
-        Law::new(texts, None, BTreeMap::new(), Registry::default(), asker)
+        Law::new(texts, Ok(None), Ok(BTreeMap::new()), Registry::default(), asker)
     }
 
     /// The same under this firmware catalog. `None`: the site's does not load, and nothing is known of any
@@ -141,18 +142,14 @@ impl Law {
     }
 
     fn load(&self) -> Loaded {
-        let own = match &self.texts {
-            Err(flaw) => Err(vec![flaw.clone()]),
-            Ok(texts) => {
-                let checked = self.checked(texts);
-                in_force(texts, checked).map(|taken| (taken, checked == Checked::Not))
-            }
-        };
-        let (taken, flaws, news) = match own {
+        let (taken, flaws, news) = match self.own() {
             Ok((taken, news)) => (Some(taken), Vec::new(), news),
-            Err(flaws) => {
-                let good = self.good.as_ref();
-                let good = good.and_then(|texts| in_force(texts, Checked::Before).ok());
+            Err(mut flaws) => {
+                let good = self.kept().map(|good| in_force(&good.texts, good.checked()));
+                let good = good.transpose().unwrap_or_else(|more| {
+                    flaws.extend(more);
+                    None
+                });
                 (good, flaws, false)
             }
         };
@@ -161,14 +158,29 @@ impl Law {
             None => (Config::shipped(), None),
         };
         let calendars = self.calendars(&config.venues);
+        let unread = config.venues.iter().filter_map(|venue| self.calendar(venue).err()).collect();
         let asker = config.principal(self.asker.uid, self.asker.login);
-        Loaded { config, set, calendars, flaws, asker, news }
+        Loaded { config, set, calendars, flaws, unread, asker, news }
     }
 
-    /// What is kept as good was held against the schema when it was stored, what is shipped by a test.
-    fn checked(&self, texts: &Texts) -> Checked {
-        let known = self.good.as_ref() == Some(texts) || *texts == Texts::default();
-        if known { Checked::Before } else { Checked::Not }
+    /// What the site's own files say, and whether that is news.
+    fn own(&self) -> Result<((Config, PolicySet), bool), Vec<Flaw>> {
+        let texts = self.texts.as_ref().map_err(|flaw| vec![flaw.clone()])?;
+        let nothing = *texts == Texts::default();
+        let good = match &self.good {
+            Ok(good) => good.as_ref(),
+            // Nobody knows whether this host was told anything: what is there now has to say so.
+            Err(flaw) if nothing => return Err(vec![flaw.clone()]),
+            Err(_) => None,
+        };
+        if let Some(flaw) = good.and_then(|good| good.gone(texts)) {
+            return Err(vec![flaw]);
+        }
+        // What is kept as good was held against the schema when it was stored, what is shipped by a test.
+        let kept = good.filter(|good| good.texts == *texts).map(Kept::checked);
+        let checked = kept.unwrap_or(if nothing { Checked::Before } else { Checked::Not });
+        let news = !nothing && good != Some(&Kept::of(texts, &self.calendars, good));
+        Ok((in_force(texts, checked)?, news))
     }
 
     /// What is in force: this nicmend, and the digests of what it goes by.
@@ -185,8 +197,9 @@ impl Law {
         {
             put("configuration", digest([config.text.as_bytes()].into_iter()));
         }
-        let venues = loaded.config.venues.iter().filter_map(|venue| self.calendar(venue));
-        let calendars: Vec<&[u8]> = venues.map(str::as_bytes).collect();
+        let venues = loaded.config.venues.iter();
+        let texts = venues.filter_map(|venue| self.calendar(venue).ok().flatten());
+        let calendars: Vec<&[u8]> = texts.map(str::as_bytes).collect();
         if !calendars.is_empty() {
             put("calendars", digest(calendars.into_iter()));
         }
@@ -200,18 +213,27 @@ impl Law {
         Versions { nicmend: env!("CARGO_PKG_VERSION").to_owned(), digests }
     }
 
-    /// The text of a venue's calendar: the site's own, or the shipped one.
-    fn calendar(&self, venue: &str) -> Option<&str> {
-        let shipped = || SHIPPED.iter().find(|(name, _)| *name == venue).map(|(_, text)| *text);
-        self.calendars.get(venue).map(|text| text.text.as_str()).or_else(shipped)
+    /// The text of a venue's calendar: the site's own, or the shipped one. What the site meant and nobody can
+    /// read has no stand-in.
+    fn calendar(&self, venue: &str) -> Result<Option<&str>, Flaw> {
+        let own = self.calendars.as_ref().map_err(Flaw::clone)?;
+        if let Some(text) = own.get(venue) {
+            return text.as_ref().map(|text| Some(text.text.as_str())).map_err(Flaw::clone);
+        }
+        if let Some(flaw) = self.kept().and_then(|good| good.calendar_gone(venue)) {
+            return Err(flaw);
+        }
+        Ok(SHIPPED.iter().find(|(name, _)| *name == venue).map(|(_, text)| *text))
     }
 
     /// These venues' calendars: the site's own, or the shipped one.
     pub fn calendars(&self, venues: &[String]) -> Calendars {
         let mut calendars = Calendars::default();
         for venue in venues {
-            if let Some(text) = self.calendar(venue) {
-                calendars.add(venue, text.as_bytes());
+            match self.calendar(venue) {
+                Ok(Some(text)) => calendars.add(venue, text.as_bytes()),
+                Ok(None) => {}
+                Err(flaw) => calendars.add_unread(venue, flaw.problem),
             }
         }
         calendars
@@ -220,19 +242,57 @@ impl Law {
     /// Every venue that has a calendar.
     pub fn venues(&self) -> BTreeSet<&str> {
         let shipped = SHIPPED.iter().map(|(venue, _)| *venue);
-        shipped.chain(self.calendars.keys().map(String::as_str)).collect()
+        shipped.chain(self.calendars.iter().flatten().map(|(venue, _)| venue.as_str())).collect()
     }
 
     /// Keeps the site's sources as those that loaded last, where they are new. Under the writer's lock.
     pub fn keep(&self, store: &dyn Store) -> Result<()> {
-        let Ok(texts) = &self.texts else { return Ok(()) };
-        if !self.loaded().news {
-            return Ok(());
+        match &self.texts {
+            Ok(texts) if self.loaded().news => {
+                Kept::of(texts, &self.calendars, self.kept()).write(store)
+            }
+            Ok(_) | Err(_) => Ok(()),
         }
-        let good = Good { v: FORMAT, texts: texts.clone() };
-        // Strings: they always serialize.
-        let json = serde_json::to_vec(&good).unwrap_or_default();
-        store.put(GOOD, &json)
+    }
+
+    /// Goes by what is there now, whatever was on record: the one way in which a law may be gone. Under the
+    /// writer's lock; the word of it is to be durable before.
+    ///
+    /// # Errors
+    /// What is there does not load, or the disk fails.
+    pub fn withdraw(&self, store: &dyn Store) -> Result<()> {
+        let texts = self.there()?;
+        Kept::of(texts, &self.calendars, None).write(store)
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        self.good.as_ref().ok().and_then(Option::as_ref)
+    }
+
+    /// What is there now, if it loads.
+    ///
+    /// # Errors
+    /// It does not load.
+    pub fn there(&self) -> Result<&Texts> {
+        let loads = |texts: &Texts| in_force(texts, Checked::Not).map(|_| ());
+        let texts = self.texts.as_ref().map_err(|flaw| vec![flaw.clone()]);
+        let texts = texts.and_then(|texts| loads(texts).map(|()| texts));
+        texts.map_err(|flaws| {
+            let told: Vec<String> = flaws.iter().map(ToString::to_string).collect();
+            Fault::new(Kind::Invalid, "load what is there", told.join("; "))
+        })
+    }
+
+    /// The digest of the configuration and policies on record, where there are any.
+    ///
+    /// # Errors
+    /// What is on record cannot be read.
+    pub fn on_record(&self) -> Result<Option<String>, Flaw> {
+        let good = self.good.as_ref().map_err(Flaw::clone)?;
+        Ok(good.as_ref().filter(|good| good.texts != Texts::default()).map(|good| {
+            let texts = good.texts.config.iter().chain(&good.texts.policies);
+            digest(texts.map(|text| text.text.as_bytes()))
+        }))
     }
 }
 
@@ -261,14 +321,6 @@ impl Loaded {
         let at = jiff::Timestamp::from_nanosecond(i128::from(utc_ns)).ok()?;
         let next = |venue: &String| self.calendars.next_boundary(venue, at);
         self.config.venues.iter().filter_map(next).min()
-    }
-}
-
-impl Texts {
-    /// What was kept, if it can be read: what cannot is no law.
-    pub fn kept(bytes: &[u8]) -> Option<Texts> {
-        let good: Good = serde_json::from_slice(bytes).ok()?;
-        (good.v == FORMAT).then_some(good.texts)
     }
 }
 

@@ -136,6 +136,11 @@ pub enum Event {
     Intruded(Vec<Foreign>),
     /// A write was not made: it would hurt somebody who uses the NIC now.
     Barred(String),
+    /// A stage was not begun: policies refuse it by now.
+    Forbidden {
+        rule: String,
+        why: String,
+    },
     /// The operator, a signal or `abort` wants it undone.
     Stop(String),
 }
@@ -423,6 +428,9 @@ impl Run {
         }
         match &event {
             Event::Barred(why) if self.is_forward() => return self.barred(&why.clone()),
+            Event::Forbidden { rule, why } if self.is_forward() => {
+                return self.forbidden(&rule.clone(), &why.clone());
+            }
             Event::Wrote { .. } => self.touched = true,
             Event::Begin
             | Event::Recorded(_)
@@ -435,6 +443,7 @@ impl Run {
             | Event::Paused
             | Event::Intruded(_)
             | Event::Barred(_)
+            | Event::Forbidden { .. }
             | Event::Stop(_) => {}
         }
         if let (Event::Intruded(moved), false) = (&event, self.is_returning()) {
@@ -458,6 +467,11 @@ impl Run {
     /// Before the first write it is a refusal like any other; after it, what was written goes back.
     fn barred(&mut self, why: &str) -> Action {
         if self.touched { self.revert(why) } else { self.refuse("in-use", why) }
+    }
+
+    /// The same for a stage that policies no longer allow.
+    fn forbidden(&mut self, rule: &str, why: &str) -> Action {
+        if self.wrote || self.touched { self.revert(why) } else { self.refuse(rule, why) }
     }
 
     fn refuse(&mut self, rule: &str, why: &str) -> Action {

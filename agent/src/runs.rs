@@ -2,6 +2,7 @@
 //!
 //! The CLI calls this; the resident agent will call the same.
 
+mod alone;
 mod back;
 mod begin;
 pub mod choose;
@@ -38,8 +39,10 @@ use crate::{
     store::Store,
 };
 
+pub use alone::lapsed;
 pub use back::{Back, may, permit, wanted, window};
 pub use begin::{Apply, Meters, Prepared, matter, prepare, refused_sysctls};
+pub use consent::may_approve;
 pub use finish::recover;
 pub use firmware::{actions, images_are_sound};
 pub use noted::{apply, revert};

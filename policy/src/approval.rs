@@ -4,15 +4,22 @@
 //! can check without us:
 //!
 //! ```text
-//! nicmend approval 1
+//! nicmend approval 2
 //! plan sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
 //! host 4c4c4544-0043-3010-8035-b4c04f4a5931
+//! for apply
+//! overrides KB-096,allow-management
+//! standby eth3
+//! countersigns none
 //! approver risk-1
 //! expires 2026-11-28T20:00:00Z
 //! ```
 //!
-//! It holds for one plan on one host (or one rollout of the fleet), until it expires, once. A plan's digest
-//! covers the host, the NIC and every value it starts from, so a plan that changed has no approvals.
+//! It holds for one plan on one host (or one rollout of the fleet), for the direction, the overrides and the
+//! standby path that it names, until it expires, once. A plan's digest covers the host, the NIC and every value it
+//! starts from, so a plan that changed has no approvals.
+
+mod terms;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +31,10 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::sshsig::{self, People, Revoked};
+use crate::{
+    config::same_person,
+    sshsig::{self, People, Revoked},
+};
 
 /// The namespace that approvals are signed in, and nothing else.
 pub const NAMESPACE: &str = "nicmend-plan";
@@ -35,10 +45,14 @@ pub const LIFE: Duration = Duration::from_secs(12 * 3600);
 /// The longest that an approval may still hold: whoever signs for longer signs for what he cannot know.
 pub const LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A statement is five short lines.
-pub const STATEMENT_BYTES_MAX: usize = 1024;
+/// A statement is nine lines, of which one may name many overrides.
+pub const STATEMENT_BYTES_MAX: usize = 8192;
 
-const HEAD: &str = "nicmend approval 1";
+const HEAD: &str = "nicmend approval 2";
+/// Said nothing of the direction, of what is overridden and of the standby path.
+const HEAD_BEFORE: &str = "nicmend approval 1";
+
+pub use terms::{Alone, Terms, Way};
 
 /// What a person signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +60,7 @@ pub struct Statement {
     /// `sha256:<hex>`.
     pub plan: String,
     pub scope: Scope,
+    pub terms: Terms,
     /// The person, by the name in `allowed_signers`.
     pub approver: String,
     /// In whole seconds.
@@ -73,9 +88,10 @@ impl fmt::Display for Scope {
 impl Statement {
     /// The bytes that are signed.
     pub fn text(&self) -> String {
-        let Statement { plan, scope, approver, expires } = self;
+        let Statement { plan, scope, terms, approver, expires } = self;
         let expires = expires.strftime("%Y-%m-%dT%H:%M:%SZ");
-        format!("{HEAD}\nplan {plan}\n{scope}\napprover {approver}\nexpires {expires}\n")
+        let terms = terms.lines().join("\n");
+        format!("{HEAD}\nplan {plan}\n{scope}\n{terms}\napprover {approver}\nexpires {expires}\n")
     }
 
     /// Reads a statement. Anything but the one way of writing it is refused: two texts that say the same
@@ -90,24 +106,38 @@ impl Statement {
         }
         let text = std::str::from_utf8(text).map_err(|_| wrong("not UTF-8"))?;
         let lines: Vec<&str> = text.lines().collect();
-        let [HEAD, plan, scope, approver, expires] = lines[..] else {
-            return Err(wrong("not the five lines of a `nicmend approval 1`"));
+        if lines.first() == Some(&HEAD_BEFORE) {
+            return Err(wrong(
+                "it is of a nicmend before, and says nothing of what is overridden; sign anew",
+            ));
+        }
+        let [HEAD, plan, scope, way, overrides, standby, countersigns, approver, expires] =
+            lines[..]
+        else {
+            return Err(wrong("not the nine lines of a `nicmend approval 2`"));
         };
         let after = |line: &'_ str, word: &str| {
             let rest = line.strip_prefix(word).and_then(|rest| rest.strip_prefix(' '))?;
             let plain = !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic());
             plain.then(|| rest.to_owned())
         };
+        let need =
+            |line, word: &str| after(line, word).ok_or_else(|| wrong(&format!("no line `{word}`")));
+        let (way, overrides) = (need(way, "for")?, need(overrides, "overrides")?);
+        let (standby, countersigns) =
+            (need(standby, "standby")?, need(countersigns, "countersigns")?);
+        let terms = Terms::read([&way, &overrides, &standby, &countersigns]).map_err(wrong)?;
         let scope = match (after(scope, "host"), after(scope, "rollout")) {
             (Some(name), _) => Scope::Host(name),
             (None, Some(name)) => Scope::Rollout(name),
             (None, None) => return Err(wrong("no line `host` or `rollout`")),
         };
-        let expires = after(expires, "expires").ok_or_else(|| wrong("no line `expires`"))?;
+        let expires = need(expires, "expires")?;
         let statement = Statement {
-            plan: after(plan, "plan").ok_or_else(|| wrong("no line `plan`"))?,
+            plan: need(plan, "plan")?,
             scope,
-            approver: after(approver, "approver").ok_or_else(|| wrong("no line `approver`"))?,
+            terms,
+            approver: need(approver, "approver")?,
             expires: expires.parse().map_err(|_| wrong("`expires` is no time"))?,
         };
         if statement.text() != text {
@@ -136,6 +166,8 @@ pub struct Filed {
 pub struct Wanted<'a> {
     pub plan: &'a str,
     pub scope: &'a Scope,
+    /// What is asked beside the plan itself.
+    pub terms: &'a Terms,
     /// Whoever asks for the run: nobody approves his own.
     pub requester: Option<&'a str>,
     /// The ids of approvals that were used up before.
@@ -164,6 +196,8 @@ pub enum Void {
     OtherPlan(String),
     #[error("it is for {0}")]
     OtherScope(Scope),
+    #[error("{0}")]
+    OtherTerms(String),
     #[error("it expired at {0}")]
     Expired(Timestamp),
     #[error("it would hold until {0}, more than {days} days from now", days = LIFE_MAX.as_secs() / 86_400)]
@@ -231,6 +265,7 @@ pub fn check(
     if statement.scope != *wanted.scope {
         return Err(Void::OtherScope(statement.scope));
     }
+    statement.terms.cover(wanted.terms).map_err(Void::OtherTerms)?;
     if statement.expires <= wanted.at {
         return Err(Void::Expired(statement.expires));
     }
@@ -244,7 +279,7 @@ pub fn check(
     if wanted.used.contains(&id) {
         return Err(Void::Used);
     }
-    if wanted.requester.is_some_and(|asks| asks.eq_ignore_ascii_case(&signer.who)) {
+    if wanted.requester.is_some_and(|asks| same_person(asks, &signer.who)) {
         return Err(Void::Own(signer.who.clone()));
     }
     let (approver, expires) = (statement.approver, statement.expires);

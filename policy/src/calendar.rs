@@ -59,6 +59,11 @@ impl Calendars {
         self.venues.insert(venue.to_owned(), Calendar::parse(venue, source));
     }
 
+    /// A site's own calendar that could not even be read: its venue is `unknown`, too.
+    pub fn add_unread(&mut self, venue: &str, why: Problem) {
+        self.venues.insert(venue.to_owned(), Err(vec![why]));
+    }
+
     /// The venue's phase; `unknown` for a venue without a calendar, or outside the dates it covers.
     pub fn phase(&self, venue: &str, at: Timestamp) -> Phase {
         self.get(venue).map_or(Phase::Unknown, |calendar| calendar.phase(at))

@@ -98,18 +98,27 @@ impl Config {
                 uid: person.uid,
                 roles: person.roles.clone(),
             },
-            None => Principal::Operator {
-                name: format!("uid {uid}"),
-                uid: Some(uid),
-                roles: BTreeSet::new(),
-            },
+            None => Principal::Stranger,
         }
+    }
+
+    /// Whoever signs by this name, with his roles, by the name that is written here.
+    pub fn signer(&self, name: &str) -> Option<Principal> {
+        let (name, person) = self.people.iter().find(|(known, _)| same_person(known, name))?;
+        let (name, roles) = (name.clone(), person.roles.clone());
+        Some(Principal::Operator { name, uid: person.uid, roles })
     }
 
     /// The roles of whoever signs by this name.
     pub fn roles_of(&self, name: &str) -> BTreeSet<String> {
-        self.people.get(name).map(|person| person.roles.clone()).unwrap_or_default()
+        let known = self.people.iter().find(|(known, _)| same_person(known, name));
+        known.map(|(_, person)| person.roles.clone()).unwrap_or_default()
     }
+}
+
+/// Whether two names are one person's: wherever names of people meet, letters' case tells nobody apart.
+pub fn same_person(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
 }
 
 fn config(document: &Node, findings: &mut Findings) -> Option<Config> {
@@ -202,6 +211,11 @@ fn people(
             let message = format!("{name} has the uid of {other}: one uid is one person's");
             findings.wrong(entry.mark, message);
         }
+        if let Some(other) = people.keys().find(|other| same_person(other, name)) {
+            let message =
+                format!("{name} and {other} would be one person: letters' case tells nobody apart");
+            findings.wrong(entry.mark, message);
+        }
         people.insert(name.to_owned(), person);
     }
     people
@@ -241,10 +255,7 @@ mod tests {
         let config = Config::shipped();
         let Principal::Operator { roles, .. } = config.principal(0, None) else { panic!("root") };
         assert_eq!(roles.len(), 3);
-        let Principal::Operator { name, roles, .. } = config.principal(1000, None) else {
-            panic!("a user")
-        };
-        assert_eq!((name.as_str(), roles.len()), ("uid 1000", 0));
+        assert_eq!(config.principal(1000, None), Principal::Stranger);
     }
 
     #[test]
@@ -259,9 +270,10 @@ mod tests {
         let name = |uid, login| config.principal(uid, login).name().to_owned();
         assert_eq!(name(1001, None), "desk-1");
         assert_eq!(name(0, Some(1001)), "desk-1");
-        assert_eq!(name(0, None), "uid 0");
-        assert_eq!(name(1002, Some(1001)), "uid 1002", "only root acts for another");
+        assert_eq!(config.principal(0, None), Principal::Stranger, "root is not among them");
+        assert_eq!(name(1002, Some(1001)), "stranger", "only root acts for another");
         assert_eq!(config.roles_of("risk-1"), BTreeSet::from(["approver".to_owned()]));
+        assert_eq!(config.roles_of("Risk-1"), config.roles_of("risk-1"));
         assert!(config.roles_of("desk-2").is_empty());
     }
 
@@ -269,9 +281,9 @@ mod tests {
     fn what_is_wrong_is_told_with_its_place() {
         let found = problems(
             "venues: [SSE, sse, SSE]\nroles: [operator]\npeople:\n  a b: { roles: [approver] }\n  \
-             x: { uid: 5, roles: [operater] }\n  y: { uid: 5, roles: [operator] }\n  z: { uid: -1 }\nextra: 1\n",
+             x: { uid: 5, roles: [operater] }\n  y: { uid: 5, roles: [operator] }\n  z: { uid: -1 }\n  Y: { roles: [operator] }\nextra: 1\n",
         );
-        for place in ["1:15", "1:20", "2:9", "4:3", "5:24", "6:3", "7:", "8:1"] {
+        for place in ["1:15", "1:20", "2:9", "4:3", "5:24", "6:3", "7:", "8:3", "9:1"] {
             assert!(found.iter().any(|told| told.starts_with(place)), "{place}: {found:#?}");
         }
         assert!(problems("break-glass: { countersign-within: 1s }")[0].contains("not within"));

@@ -8,7 +8,9 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    approval::{Filed, LIFE_MAX, NAMESPACE, Scope, Statement, Tally, Void, Wanted, tally},
+    approval::{
+        Alone, Filed, LIFE_MAX, NAMESPACE, Scope, Statement, Tally, Terms, Void, Wanted, Way, tally,
+    },
     sshsig::{People, Revoked},
 };
 
@@ -79,6 +81,7 @@ fn statement(approver: &str) -> Statement {
     Statement {
         plan: PLAN.to_owned(),
         scope: Scope::Host(HERE.to_owned()),
+        terms: Terms::plain(Way::Apply),
         approver: approver.to_owned(),
         expires: after(12 * HOUR),
     }
@@ -87,6 +90,7 @@ fn statement(approver: &str) -> Statement {
 struct Case<'a> {
     plan: &'a str,
     scope: Scope,
+    terms: Terms,
     requester: Option<&'a str>,
     used: BTreeSet<String>,
     at: Timestamp,
@@ -94,13 +98,20 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn usual() -> Case<'static> {
-        let scope = Scope::Host(HERE.to_owned());
-        Case { plan: PLAN, scope, requester: Some("ops-1"), used: BTreeSet::new(), at: now() }
+        let (scope, terms) = (Scope::Host(HERE.to_owned()), Terms::plain(Way::Apply));
+        Case {
+            plan: PLAN,
+            scope,
+            terms,
+            requester: Some("ops-1"),
+            used: BTreeSet::new(),
+            at: now(),
+        }
     }
 
     fn wanted(&self) -> Wanted<'_> {
-        let Case { plan, scope, requester, used, at } = self;
-        Wanted { plan, scope, requester: *requester, used, at: *at }
+        let Case { plan, scope, terms, requester, used, at } = self;
+        Wanted { plan, scope, terms, requester: *requester, used, at: *at }
     }
 }
 
@@ -128,7 +139,50 @@ fn every_attack_on_an_approval_is_refused_and_says_why() {
     git.signature = office.scratch.sign(&office.risk, "git", &good.text, &[]);
     let far = after(LIFE_MAX + HOUR);
 
+    let asked = |change: &dyn Fn(&mut Terms)| {
+        let mut case = Case::usual();
+        change(&mut case.terms);
+        case
+    };
+    let act = || Some(Alone { run: "20261128T080000Z-0001".to_owned(), entry: 17 });
+
     let table: Vec<(&str, Filed, Case<'_>, &str)> = vec![
+        (
+            "given for a run, taken for putting it back",
+            good.clone(),
+            asked(&|terms| terms.way = Way::Revert),
+            "it is for `apply`, not for `revert`",
+        ),
+        (
+            "a hazard overridden that nobody was shown",
+            good.clone(),
+            asked(&|terms| terms.overrides.extend(["KB-096".to_owned()])),
+            "it says nothing of overriding KB-096",
+        ),
+        (
+            "another standby path than the one that was consented to",
+            signed(&office.risk, &|statement| statement.terms.standby = Some("eth3".to_owned())),
+            asked(&|terms| terms.standby = Some("eth4".to_owned())),
+            "it is given for standby eth3, not for eth4",
+        ),
+        (
+            "an old approval taken for a countersignature",
+            good.clone(),
+            asked(&|terms| terms.countersigns = act()),
+            "it countersigns none, not 20261128T080000Z-0001#17",
+        ),
+        (
+            "a countersignature taken for an approval",
+            signed(&office.risk, &|statement| statement.terms.countersigns = act()),
+            Case::usual(),
+            "it countersigns 20261128T080000Z-0001#17, not none",
+        ),
+        (
+            "a statement that says nothing of all that",
+            edited("nicmend approval 2", "nicmend approval 1"),
+            Case::usual(),
+            "says nothing of what is overridden; sign anew",
+        ),
         (
             "replayed for another plan",
             good.clone(),
@@ -209,7 +263,7 @@ fn every_attack_on_an_approval_is_refused_and_says_why() {
         ("with CRLF", edited("\n", "\r\n"), Case::usual(), "not an approval"),
         (
             "of another version",
-            edited("approval 1", "approval 2"),
+            edited("approval 2", "approval 3"),
             Case::usual(),
             "not an approval",
         ),

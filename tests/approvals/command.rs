@@ -20,7 +20,8 @@ use crate::{
 const PLAYBOOK: &str = "apiVersion: nicmend/v1\nkind: Playbook\n\
     metadata: { name: approved, version: 1.0.0, summary: One setting }\n\
     stages:\n  - { name: all, settings: { link.tx-queue-len: 500 } }\n\
-    guardrails: { drops: { at-most: 0 } }\n";
+    guardrails: { drops: { at-most: 1000000 } }\n\
+    verify: { transport: udp, settle: 2s, window: 300ms, rate: 1000, payload: 64 }\n";
 
 /// A host with a NIC, a plan for it, and people who may approve it.
 struct Desk {
@@ -50,6 +51,22 @@ impl Desk {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
         }
         file
+    }
+
+    /// Who is who here.
+    fn people(&self, text: &str) {
+        let folder = self.exchange.folder.join("etc/policy");
+        fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("config.yaml");
+        fs::write(&file, text).expect("write the configuration");
+        for (path, mode) in [(&folder, 0o755), (&file, 0o644)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
+        }
+    }
+
+    /// What was done alone last, as `runs` tells it.
+    fn alone(&self) -> serde_json::Value {
+        json(&self.exchange.done(&["runs", "last", "--json"]))["break_glass"].clone()
     }
 
     fn approve(&self, arguments: &[&str]) -> Output {
@@ -103,7 +120,9 @@ fn two_people_approve_a_plan_and_openssh_agrees() {
 
     // The log has both, and is whole.
     let shown = desk.exchange.done(&["audit", "show", "--json"]);
-    let told = String::from_utf8_lossy(&shown.stdout).matches("\"approve\"").count();
+    let told = String::from_utf8_lossy(&shown.stdout)
+        .matches("\"requested\",\"action\":\"approve\"")
+        .count();
     assert_eq!((code(&shown), told), (0, 2), "{}", said(&shown));
     assert_eq!(code(&desk.exchange.done(&["audit", "verify"])), 0);
 
@@ -235,6 +254,68 @@ fn what_would_not_count_is_not_filed() {
         fs::read_dir(desk.exchange.state().join("approvals")).map(Iterator::count).unwrap_or(0),
         0
     );
+}
+
+/// Whoever acts alone cannot make a countersignature out of what another has signed before, nor have it made by
+/// somebody who may not approve.
+#[test]
+fn what_was_done_alone_is_countersigned_by_a_signature_that_names_it() {
+    let test = "what_was_done_alone_is_countersigned_by_a_signature_that_names_it";
+    let Some(desk) = Desk::new(test) else { return };
+    let key = |name: &str| desk.scratch.key(name, &["ed25519"], "");
+    let (risk, intern) = (key("risk"), key("intern"));
+    desk.signers(&format!("risk-1 {}\nintern {}\n", public(&risk), public(&intern)));
+    desk.people(
+        "people:\n  desk-1: { uid: 0, roles: [operator] }\n  risk-1: { roles: [approver] }\n",
+    );
+    let told = |arguments: &[&str], exit: i32, words: &str| {
+        let output = desk.approve(arguments);
+        let said = said(&output);
+        assert_eq!((code(&output), said.contains(words)), (exit, true), "{arguments:?}: {said}");
+    };
+    told(&["--key", text(&intern)], 4, "no-policy-permits");
+    told(&["--key", text(&risk), "--override-hazard", "KB-096"], 0, "overrides KB-096");
+    assert_eq!(desk.listed()["approvals"][0]["overrides"][0], "KB-096");
+
+    let alone = ["apply", "--plan", &desk.digest, "--break-glass", "market on fire", "--json"];
+    let ran = desk.exchange.done(&alone);
+    assert!(matches!(code(&ran), 0 | 3), "{}", said(&ran));
+    let act = desk.alone()[0].clone();
+    assert_eq!((act["by"].as_str(), act.get("countersigned")), (Some("desk-1"), None), "{act}");
+    let run = act["run"].as_str().expect("a run").to_owned();
+
+    // The morning's approval, filed once more.
+    let hex = desk.digest.trim_start_matches("sha256:");
+    let filed = desk.exchange.state().join("approvals").join(hex).join("risk-1.txt");
+    let again = desk.approve(&["--statement", text(&filed)]);
+    assert!(matches!(code(&again), 0 | 4), "{}", said(&again));
+    told(&["--key", text(&risk)], 0, "approved");
+    told(&["--key", text(&intern), "--countersign", &run], 4, "no-policy-permits");
+    told(
+        &["--key", text(&risk), "--countersign", "20200101T000000Z-0000"],
+        2,
+        "nothing that anybody",
+    );
+    assert_eq!(desk.alone()[0].get("countersigned"), None, "{}", desk.alone());
+
+    let signed = desk.approve(&["--key", text(&risk), "--countersign", &run, "--json"]);
+    assert_eq!(code(&signed), 0, "{}", said(&signed));
+    let signed = json(&signed);
+    run_shell(signed["verify"].as_str().expect("a command"));
+    let named = format!("{run}#{}", act["entry"]);
+    assert_eq!(signed["countersigns"], named.as_str());
+    assert!(
+        signed["text"].as_str().expect("the text").contains(&format!("countersigns {named}\n"))
+    );
+    assert_eq!(desk.alone()[0]["countersigned"]["by"], "risk-1");
+    // It is good for that once.
+    let file = signed["files"][0].as_str().expect("a file");
+    assert_eq!(code(&desk.approve(&["--statement", file])), 4);
+    assert_eq!(code(&desk.exchange.done(&["audit", "verify"])), 0);
+}
+
+fn run_shell(command: &str) {
+    run(Command::new("sh").args(["-ec", command]));
 }
 
 /// ssh-agent in the foreground, ended with its test.

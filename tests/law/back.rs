@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use agent::{
     approvals,
-    log::{Fact, RunState, office::Request},
+    host::Host,
+    log::{Fact, RunState},
     plan::HostId,
     runs::{self, Exit, hazards::Overrides},
     store::Store,
@@ -14,12 +15,12 @@ use firmware_catalog::{
     catalog::{Part, SiteFile},
 };
 use policy::{
-    approval::{NAMESPACE, Statement, Void},
+    approval::{NAMESPACE, Statement, Terms, Way},
     sshsig::People,
 };
 
 use crate::{
-    asked, decisions, facts,
+    decisions, facts,
     keys::{Scratch, public},
     place::{Place, Wish},
 };
@@ -87,12 +88,26 @@ fn two_approvals_of_the_plan_and_a_standby_let_it_go_back_in_trading_once() {
     assert_eq!(entries.iter().filter(|entry| used(&entry.fact)).count(), 1);
     assert!(entries.iter().any(|entry| matches!(entry.fact, Fact::Standby { .. })));
     let at = jiff::Timestamp::from_second(place.now().as_second()).expect("a time");
-    let tally = approvals::tally(&place.store, &place.registry, &run.plan, &host, None, at);
+    let tally = approvals::tally(
+        &place.store,
+        &place.registry,
+        (&run.plan, &host, &over_there()),
+        None,
+        at,
+    );
     assert!(tally.expect("a tally").1.counted.is_empty(), "they are used up");
 }
 
-/// Has these people sign the plan of the last run.
+/// Has these people sign for what `place.revert_by(with_standby)` does with the plan of the last run.
 pub(crate) fn approve(place: &mut Place, name: &str, people: &[&str]) -> HostId {
+    sign(place, (name, people), &over_there())
+}
+
+pub(crate) fn over_there() -> Terms {
+    Terms { standby: Some("eth3".to_owned()), ..Terms::plain(Way::Revert) }
+}
+
+pub(crate) fn sign(place: &mut Place, (name, people): (&str, &[&str]), terms: &Terms) -> HostId {
     let scratch = Scratch::new(name);
     let keys: Vec<_> =
         people.iter().map(|who| (*who, scratch.key(who, &["ed25519"], ""))).collect();
@@ -106,16 +121,62 @@ pub(crate) fn approve(place: &mut Place, name: &str, people: &[&str]) -> HostId 
         let statement = Statement {
             plan: run.plan.clone(),
             scope: approvals::scope(&host),
+            terms: terms.clone(),
             approver: (*who).to_owned(),
             expires: jiff::Timestamp::from_second(place.now().as_second() + 3600).expect("a time"),
         };
         let text = statement.text();
         let signature = scratch.sign(key, NAMESPACE, text.as_bytes(), &[]);
-        let (name, sig) = approvals::names(&run.plan, who).expect("names");
+        let (name, sig) = approvals::names(&run.plan, terms, who).expect("names");
         place.store.put(&name, text.as_bytes()).expect("room");
         place.store.put(&sig, &signature).expect("room");
     }
     host
+}
+
+/// What was signed for something else does not carry this.
+#[test]
+fn approvals_count_for_what_they_name_alone() {
+    let mut place = trading();
+    let people = ["risk-1", "risk-2"];
+    for (name, terms) in [
+        ("law-forth", Terms { standby: Some("eth3".to_owned()), ..Terms::plain(Way::Apply) }),
+        ("law-bare", Terms::plain(Way::Revert)),
+    ] {
+        sign(&mut place, (name, &people), &terms);
+        let declined = place.revert_by(|back| place.with_standby(back)).expect_err(name);
+        assert_eq!(declined.rule, "continuous", "{name}");
+        assert!(
+            facts(decisions(&place).last().expect("a decision"))["approvals"]
+                .as_object()
+                .is_none_or(|counted| counted.is_empty())
+        );
+    }
+    // What one of them would override is named by neither.
+    place.catalog = Some(hazardous());
+    sign(&mut place, ("law-hazard", &people), &over_there());
+    let hazards = || Overrides::These(vec!["SITE-1".to_owned()]);
+    let mended = |back| runs::Back { hazards: hazards(), ..place.with_standby(back) };
+    let declined = place.revert_by(mended).expect_err("nobody was shown the hazard");
+    assert_eq!(declined.rule, "continuous");
+    let overrides = ["SITE-1".to_owned()].into();
+    sign(&mut place, ("law-shown", &people), &Terms { overrides, ..over_there() });
+    let mended = |back| runs::Back { hazards: hazards(), ..place.with_standby(back) };
+    let record = place.revert_by(mended).expect("it goes back");
+    assert_eq!(record.state, RunState::Reverted, "{}", record.why);
+}
+
+/// By its own log the host has been later than that: neither phase nor expiry is known.
+#[test]
+fn a_clock_that_was_set_back_opens_nothing() {
+    let place = trading();
+    let before = place.sim.now().utc_ns;
+    place.at_desk(|desk| Ok(desk.say(None, vec![Fact::Thawed { uid: 0 }])?)).expect("it is said");
+    // To the evening before, when the venue was closed.
+    place.sim.set_clock(before - 17 * 3600 * 1_000_000_000);
+    assert_eq!(place.revert().expect_err("it is refused").rule, "clock");
+    place.sim.set_clock(before + 14 * 3600 * 1_000_000_000);
+    assert_eq!(place.revert().expect("it is evening").state, RunState::Reverted);
 }
 
 #[test]
@@ -130,40 +191,6 @@ fn whom_the_policies_do_not_let_approve_is_not_counted() {
     let counted = facts(decided.last().expect("a decision"))["approvals"].clone();
     let names: Vec<&String> = counted.as_object().expect("a map").keys().collect();
     assert_eq!(names, ["risk-1"]);
-}
-
-#[test]
-fn somebody_acts_alone_and_both_times_are_to_be_countersigned() {
-    let mut place = trading();
-    let alone =
-        |back| runs::Back { break_glass: Some("it hurts".to_owned()), ..place.with_standby(back) };
-    let record = place.revert_by(alone).expect("it goes back");
-    assert_eq!(record.state, RunState::Reverted, "{}", record.why);
-    assert_eq!(asked(&place).last(), Some(&("break-glass".to_owned(), true)));
-    let glass = place.last().break_glass;
-    assert_eq!(glass.len(), 1);
-    assert_eq!((glass[0].action.as_str(), glass[0].by.as_deref()), ("revert", Some("ops-1")));
-    let now = place.now().as_nanosecond() as i64;
-    assert!(glass[0].words(now).starts_with("BREAK-GLASS (revert)"));
-    assert!(glass[0].words(now).contains("to be countersigned within"));
-
-    // Another person's approval of the plan countersigns it, and is good for nothing else.
-    let host = approve(&mut place, "law-alone", &["risk-1"]);
-    let plan = place.last().plan;
-    let tally = |place: &Place| {
-        let at = jiff::Timestamp::from_second(place.now().as_second()).expect("a time");
-        let tally = approvals::tally(&place.store, &place.registry, &plan, &host, None, at);
-        tally.expect("a tally").1
-    };
-    let id = tally(&place).counted["risk-1"].id.clone();
-    let details = [("approver", "risk-1".to_owned()), ("id", id)];
-    let details = details.map(|(name, value)| (name.to_owned(), value.into())).into();
-    let (action, on) = ("approve".to_owned(), plan.clone());
-    let request = Request { action, on, overrides: Vec::new(), details };
-    place.at_desk(|desk| Ok(desk.say(None, vec![Fact::Requested(request)])?)).expect("it is said");
-    let glass = place.last().break_glass;
-    assert!(glass[0].words(now).ends_with("countersigned by risk-1"), "{}", glass[0].words(now));
-    assert_eq!(tally(&place).void, [(0, Void::Used)]);
 }
 
 #[test]

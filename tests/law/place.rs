@@ -51,7 +51,11 @@ impl Wish {
 
     /// Less moderation.
     pub(crate) fn settings() -> Wish {
-        Wish { playbook: SETTINGS, ..Wish::firmware() }
+        Wish::of(SETTINGS)
+    }
+
+    pub(crate) fn of(playbook: &'static str) -> Wish {
+        Wish { playbook, ..Wish::firmware() }
     }
 
     pub(crate) fn request(&self) -> Apply {
@@ -105,7 +109,7 @@ impl Place {
         let config = self.config.map(|config| text("config.yaml", config));
         let texts = Texts { config, policies: vec![text("site.cedar", &self.policies)] };
         let asker = Asker { uid: 0, login: None };
-        let law = Law::new(Ok(texts), None, BTreeMap::new(), self.registry.clone(), asker);
+        let law = Law::new(Ok(texts), Ok(None), Ok(BTreeMap::new()), self.registry.clone(), asker);
         law.under(self.catalog.clone())
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -26,11 +27,37 @@ impl Site {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("policy-{name}"));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("etc/policy")).expect("a folder");
-        Some(Site { nicmend, folder })
+        fs::create_dir_all(folder.join("etc/calendars")).expect("a folder");
+        let site = Site { nicmend, folder };
+        ["", "policy", "calendars"].iter().for_each(|name| site.mode(name, 0o755));
+        Some(site)
+    }
+
+    fn etc(&self, name: &str) -> PathBuf {
+        self.folder.join("etc").join(name)
+    }
+
+    /// Whatever the umask is.
+    fn mode(&self, name: &str, mode: u32) {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(self.etc(name), mode).expect("its mode");
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.folder.join("etc/policy").join(name), text).expect("write a file");
+        self.put(&format!("policy/{name}"), text.as_bytes());
+    }
+
+    fn put(&self, name: &str, text: &[u8]) {
+        fs::write(self.etc(name), text).expect("write a file");
+        self.mode(name, 0o644);
+    }
+
+    /// What somebody is told who asks whether this may be done.
+    fn explained(&self, code: i32, arguments: &[&str]) -> (Value, String) {
+        let output = self.run(&[&["policy", "simulate", "apply"], arguments].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        (serde_json::from_slice(&output.stdout).unwrap_or_default(), said)
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -162,4 +189,173 @@ fn a_sysctl_is_linted_by_the_sites_own_list() {
     );
     site.write("config.yaml", "sysctls: [\"net.ipv4.conf.*.arp_*\"]\n");
     assert_eq!(site.json(0, &lint)[0]["problems"], serde_json::json!([]));
+}
+
+const TRADING: &str = "2026-11-30T02:00:00Z";
+const SITE: &str = "venues: [SSE]\npeople:\n  ops-1: { uid: 0, roles: [operator, supervisor] }\n";
+
+fn felt(site: &Site, code: i32) -> (Value, String) {
+    site.explained(code, &["--felt", "link-flap", "--at", TRADING])
+}
+
+/// A configured host stays one when its configuration is gone, or when somebody asks with another folder.
+#[test]
+fn a_law_that_is_gone_stays_in_force_until_it_is_withdrawn() {
+    let Some(site) = Site::new("gone") else { return };
+    site.write("config.yaml", SITE);
+    site.json(0, &["freeze"]);
+    site.json(0, &["thaw"]);
+    assert_eq!(felt(&site, 4).0["phase"], "continuous");
+    let moved = site.folder.join("moved");
+    fs::rename(site.etc(""), &moved).expect("take it away");
+    let (told, said) = felt(&site, 4);
+    assert_eq!(told["phase"], "continuous", "{said}");
+    assert!(said.contains("config.yaml") && said.contains("not there any more"), "{said}");
+    // Losing the configuration alone is the same.
+    fs::create_dir_all(site.etc("policy")).expect("a folder");
+    ["", "policy"].iter().for_each(|name| site.mode(name, 0o755));
+    site.write("site.cedar", "@id(\"mine\") permit (principal, action, resource);\n");
+    assert_eq!(felt(&site, 4).0["phase"], "continuous");
+    fs::remove_dir_all(site.etc("")).expect("away");
+
+    // A record that cannot be read is not the same as none.
+    let record = site.folder.join("var/policy/good.json");
+    let good = fs::read(&record).expect("the record");
+    fs::write(&record, b"{").expect("damage it");
+    assert_eq!(site.run(&["policy", "explain", "apply"]).status.code(), Some(4));
+    fs::write(&record, &good).expect("as it was");
+
+    let why = ["policy", "withdraw", "--why", "the host trades no more"];
+    site.json(0, &why);
+    assert_eq!(felt(&site, 0).0["phase"], "closed");
+    let log = site.run(&["audit", "show"]);
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    assert!(log.contains("withdraw-law") && log.contains("the host trades no more"), "{log}");
+    site.json(2, &why);
+    // It binds again when it is back.
+    fs::rename(&moved, site.etc("")).expect("put it back");
+    assert_eq!(felt(&site, 4).0["phase"], "continuous");
+}
+
+#[test]
+fn only_a_supervisor_of_the_law_withdraws_it() {
+    let Some(site) = Site::new("withdraws") else { return };
+    site.write("config.yaml", &SITE.replace(", supervisor", ""));
+    site.json(0, &["freeze"]);
+    fs::remove_dir_all(site.etc("policy")).expect("away");
+    let refused = site.run(&["policy", "withdraw", "--why", "in my way"]);
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    assert_eq!(felt(&site, 4).0["phase"], "continuous");
+    let log = site.run(&["audit", "show"]);
+    assert!(String::from_utf8_lossy(&log.stdout).contains("in my way"), "the attempt is there");
+}
+
+/// A calendar of the site's that cannot be read takes its venue with it; one whose folder cannot be read, all.
+#[test]
+fn a_calendar_that_cannot_be_read_is_unknown_and_not_the_shipped_one() {
+    let Some(site) = Site::new("unread") else { return };
+    let phase =
+        |venue: &str| site.json(0, &["policy", "phase", venue, "--at", TRADING])["phase"].clone();
+    assert_eq!((phase("SSE"), phase("HKEX")), ("continuous".into(), "continuous".into()));
+    site.put("calendars/SSE.yaml", b"\xff\xfe");
+    assert_eq!((phase("SSE"), phase("HKEX")), ("unknown".into(), "continuous".into()));
+    site.write("config.yaml", SITE);
+    let (told, said) = felt(&site, 4);
+    assert_eq!(told["phase"], "unknown");
+    assert!(said.contains("SSE.yaml") && said.contains("not UTF-8"), "{said}");
+    let shipped = fs::read("../policy/calendars/SSE.yaml").expect("the shipped one");
+    site.put("calendars/SSE.yaml", &shipped);
+    assert_eq!(phase("SSE"), "continuous");
+    site.mode("calendars/SSE.yaml", 0o666);
+    assert_eq!(phase("SSE"), "unknown", "anybody may have written it");
+    site.mode("calendars/SSE.yaml", 0o644);
+    // Once it was the site's, the shipped one is no stand-in for it.
+    site.json(0, &["freeze"]);
+    fs::remove_file(site.etc("calendars/SSE.yaml")).expect("away");
+    assert_eq!(phase("SSE"), "unknown");
+    site.json(0, &["policy", "withdraw", "--why", "the shipped one will do"]);
+    assert_eq!(phase("SSE"), "continuous");
+    for nth in 0..65 {
+        site.put(&format!("calendars/V{nth}.yaml"), b"");
+    }
+    assert_eq!((phase("SSE"), phase("HKEX")), ("unknown".into(), "unknown".into()));
+}
+
+#[test]
+fn what_others_may_have_written_is_no_law() {
+    let Some(site) = Site::new("others") else { return };
+    site.write("config.yaml", SITE);
+    site.write(
+        "site.cedar",
+        "@id(\"no\") forbid (principal, action == Action::\"flash\", resource);\n",
+    );
+    site.json(0, &["freeze"]);
+    let refused = |words: &str| {
+        let (told, said) = felt(&site, 4);
+        assert!(said.contains(words), "{words}: {said}");
+        assert_eq!(told["phase"], "continuous", "what loaded last");
+        assert_eq!(site.run(&["policy", "check"]).status.code(), Some(2), "{words}");
+    };
+    for name in ["policy/config.yaml", "policy/site.cedar", "policy", ""] {
+        let mode = fs::metadata(site.etc(name)).expect("it is there").permissions().mode();
+        site.mode(name, mode & 0o777 | 0o020);
+        refused("others than its owner may write it");
+        site.mode(name, mode & 0o777);
+    }
+    std::os::unix::fs::chown(site.etc("policy/config.yaml"), Some(12345), None).expect("another's");
+    refused("uid 12345 owns it");
+    fs::remove_file(site.etc("policy/config.yaml")).expect("away");
+    // A link is as good as where it leads.
+    let elsewhere = site.folder.join("elsewhere");
+    fs::create_dir_all(&elsewhere).expect("a folder");
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o777)).expect("its mode");
+    fs::write(elsewhere.join("config.yaml"), SITE).expect("a file");
+    symlink(elsewhere.join("config.yaml"), site.etc("policy/config.yaml")).expect("a link");
+    refused("its folder: others");
+    fs::remove_file(elsewhere.join("config.yaml")).expect("away");
+    refused("a link to a file that is not there");
+    fs::remove_file(site.etc("policy/config.yaml")).expect("away");
+    // Nobody waits for whoever writes into a FIFO.
+    let fifo = site.etc("policy/config.yaml");
+    let made = Command::new("mkfifo").arg("-m").arg("600").arg(&fifo).status();
+    assert!(made.expect("mkfifo runs").success());
+    assert!(fs::metadata(&fifo).expect("it is there").file_type().is_fifo());
+    refused("no regular file");
+}
+
+/// Policies on record are held against the schema of the nicmend that reads them.
+#[test]
+fn a_law_on_record_is_validated_again_by_another_nicmend() {
+    let Some(site) = Site::new("upgraded") else { return };
+    site.write("config.yaml", SITE);
+    site.write("site.cedar", "@id(\"no-hx\") forbid (principal, action, resource) when { context.phase == Phase::\"continuous\" };\n");
+    site.json(0, &["freeze"]);
+    site.json(0, &["thaw"]);
+    assert_eq!(ids(&felt(&site, 4).0["by"])[0], "continuous");
+    let record = site.folder.join("var/policy/good.json");
+    let good = fs::read_to_string(&record).expect("the record");
+    // As if it had been kept by a nicmend whose schema knew another word.
+    let older = good
+        .replace("continuous", "trading")
+        .replace("\"schema\":\"sha256:", "\"schema\":\"sha256:0");
+    assert_ne!(older, good);
+    fs::write(&record, older).expect("an older record");
+    fs::remove_dir_all(site.etc("policy")).expect("away");
+    let output = site.run(&["policy", "explain", "apply"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("trading") && said.contains("no policies are in force"), "{said}");
+}
+
+/// Whoever is not among the people may read, and nothing else.
+#[test]
+fn a_user_whom_nobody_named_is_a_stranger() {
+    let Some(site) = Site::new("stranger") else { return };
+    site.write("config.yaml", "people:\n  ops-1: { uid: 4242, roles: [operator] }\n");
+    let allowed = |action: &str| site.run(&["policy", "explain", action]).status.code() == Some(0);
+    for action in ["apply", "plan", "freeze", "thaw", "approve", "revert", "revert-in-flight"] {
+        assert!(!allowed(action), "{action}");
+    }
+    assert!(allowed("inventory"));
+    assert_eq!(site.run(&["freeze"]).status.code(), Some(4));
 }

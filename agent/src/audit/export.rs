@@ -127,6 +127,7 @@ fn class(fact: &Fact) -> Class {
         | Fact::Frozen { .. }
         | Fact::Thawed { .. } => of(6, 6003, 99, "API Activity"),
         Fact::DriftSeen { .. }
+        | Fact::Uncountersigned { .. }
         | Fact::Baseline { .. }
         | Fact::Intent { .. }
         | Fact::Wrote { .. }
@@ -164,6 +165,7 @@ fn weight(fact: &Fact) -> (u32, u32) {
             | Fact::Mended { .. }
             | Fact::Adopted { .. }
             | Fact::DeedRefused { .. }
+            | Fact::Uncountersigned { .. }
     );
     if matches!(fact, Fact::Stuck { .. }) {
         return (4, 2);

@@ -43,6 +43,10 @@ pub fn of(fact: &Fact) -> String {
         Fact::Versions(versions) => in_force(versions),
         Fact::AgentStarted { version, details: _ } => format!("the agent {version} started"),
         Fact::AgentStopped { why } => format!("the agent stopped: {why}"),
+        Fact::Uncountersigned { entry, action, by, .. } => {
+            let by = by.as_deref().unwrap_or("somebody");
+            format!("NOT COUNTERSIGNED in time: {action} by {by} alone, asked for in entry {entry}")
+        }
         Fact::DriftSeen { nic, changes } => format!("drift on {nic}: {}", strangers(changes)),
         Fact::Begun { playbook, nic_name, plan, .. } => {
             format!("{playbook} on {nic_name} begins; plan {plan}")

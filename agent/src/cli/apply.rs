@@ -209,7 +209,13 @@ pub(super) fn at_desk<T>(
     let law = law::read(common).under(catalog);
     by_desk(common, host, disk, &law, |desk| {
         place::opened(desk, disk)?;
-        act(desk)
+        let done = act(desk);
+        // No reason to refuse anything, nor to wait before it.
+        if let Err(fault) = runs::lapsed(desk) {
+            let what = "who was countersigned in time could not be looked up";
+            out::remark(&format!("note      {what}: {fault}"));
+        }
+        done
     })
 }
 

@@ -3,6 +3,8 @@
 //! ssh-keygen makes the signature, with a key file or through ssh-agent: it asks for passphrases and touches
 //! as people know it, and no private key ever comes into this process.
 
+mod terms;
+
 use std::{
     io::{IsTerminal, Read, Write},
     path::{Path, PathBuf},
@@ -12,15 +14,16 @@ use std::{
 
 use jiff::Timestamp;
 use policy::{
-    approval::{self, Approval, Filed, LIFE, LIFE_MAX, NAMESPACE, Statement, Wanted},
+    approval::{Approval, Filed, LIFE, LIFE_MAX, NAMESPACE, Statement, Terms, Way},
     sshsig::PublicKey,
 };
 
-use super::{Common, Done, deeds, law, out, place, plan, registry};
+use self::terms::Here;
+use super::{Common, Done, accepted::Accepted, deeds, law, out, plan, registry};
 use crate::{
     approvals::{self, Registry},
-    host::Host,
-    log::{Fact, office::Request},
+    law::Law,
+    log::{Fact, glass, office::Request},
     plan::Plan,
     runs::{Declined, Exit},
     store::disk::Disk,
@@ -40,6 +43,22 @@ pub(super) struct Args {
     /// How long the approval holds, at most 7d; 12h unless given.
     #[arg(long, value_name = "DURATION", value_parser = super::apply::duration, requires = "key")]
     pub expires: Option<Duration>,
+    // What whoever runs the plan takes upon himself: consent covers what it names.
+    #[command(flatten)]
+    pub accepted: Accepted,
+    /// Firmware may be flashed without a way back.
+    #[arg(long)]
+    pub no_way_back: bool,
+    /// The run may begin even though the baseline meets the objective already.
+    #[arg(long)]
+    pub force: bool,
+    /// For putting back a committed run of the plan, not for a run of it.
+    #[arg(long)]
+    pub revert: bool,
+    /// Sign, after the fact, for what somebody did alone: a run's id, or RUN#ENTRY as `nicmend runs RUN` prints it.
+    #[arg(long, value_name = "RUN", requires = "key")]
+    #[arg(conflicts_with_all = ["revert", "no_way_back", "force"])]
+    pub countersign: Option<String>,
     /// The plan in a file (`nicmend plan --json`), where it is not stored here.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
@@ -60,34 +79,47 @@ pub(super) fn run(common: &Common, args: &Args) -> Done {
         Some(file) => given(file, &args.digest)?,
     };
     let registry = registry::load(common)?;
-    let at = now()?;
+    let here = Here::look(common, args)?;
+    let planned = (digest.as_str(), &plan);
     let filed = match (&args.key, &args.statement) {
-        (None, None) => return list(common, &registry, &digest, &plan, at),
+        (None, None) => return list(common, &registry, planned, &here),
         (None, Some(file)) => signed_elsewhere(file)?,
-        (Some(key), _) => sign(common, args, key, &registry, &digest, &plan, at)?,
-    };
-    let checked = check(&filed, &registry, &digest, &plan, at);
-    let (approval, kept) = match (&args.to, checked) {
-        (Some(dir), checked) => {
-            if let Err(why) = &checked {
-                out::remark(&format!("note      this host would not count it: {why}"));
-            }
-            (of(&filed)?, write(dir, &filed)?)
-        }
-        (None, Err(why)) => {
-            let who = Statement::parse(&filed.text)
-                .map_or_else(|_| "somebody".to_owned(), |statement| statement.approver);
-            let words = format!("{who}'s approval of plan {digest} is not filed: {why}");
-            return Err(Declined::new(Exit::Refused, "approval", words));
-        }
-        (None, Ok(approval)) => {
-            requested(common, &digest, &approval)?;
-            let kept = keep(common, &digest, &approval, &filed)?;
-            deeds::enter(common, &law::read(common))?;
-            (approval, kept)
+        (Some(key), _) => {
+            let terms = terms::asked(args, &digest, &here)?;
+            sign(common, args, (key, terms), &registry, planned, here.at)?
         }
     };
-    tell(common, &digest, &approval, &kept, &filed);
+    let checked = terms::check(&filed, &registry, planned, &here);
+    if let Some(dir) = &args.to {
+        if let Err(why) = &checked {
+            out::remark(&format!("note      this host would not count it: {why}"));
+        }
+        let (approval, terms) = of(&filed)?;
+        let kept = write(dir, &filed)?;
+        tell(common, &digest, (&approval, &terms, None), &kept);
+        return Ok(Exit::Done);
+    }
+    let who = Statement::parse(&filed.text)
+        .map_or_else(|_| "somebody".to_owned(), |statement| statement.approver);
+    let refused = |why: String| {
+        let words = format!("{who}'s approval of plan {digest} is not filed: {why}");
+        Declined::new(Exit::Refused, "approval", words)
+    };
+    let (approval, terms) = checked.map_err(|why| refused(why.to_string()))?;
+    let law = law::read(common);
+    law.loaded().flaws.iter().for_each(|flaw| out::remark(&format!("note      policy {flaw}")));
+    let signed = (approval.approver.as_str(), &terms);
+    let (decision, why) = terms::permitted(&law, planned, signed, &here)?;
+    let counts = why.filter(|_| terms::knows_people(law.loaded()) || terms.countersigns.is_some());
+    let facts = said(&digest, (&approval, &terms), counts.as_deref(), decision);
+    deeds::hand(common, &law, None, facts)?;
+    if let Some(why) = counts {
+        deeds::enter(common, &law)?;
+        return Err(refused(why));
+    }
+    let kept = keep(common, &digest, (&approval, &terms), &filed)?;
+    deeds::enter(common, &law)?;
+    tell(common, &digest, (&approval, &terms, Some(&law)), &kept);
     Ok(Exit::Done)
 }
 
@@ -114,20 +146,13 @@ fn given(file: &Path, wanted: &str) -> Result<(String, Plan), Declined> {
     Ok((digest, plan))
 }
 
-fn now() -> Result<Timestamp, Declined> {
-    let now = place::machine()?.now();
-    Timestamp::from_nanosecond(i128::from(now.utc_ns))
-        .map_err(|error| Declined::new(Exit::Failed, "clock", format!("read the clock: {error}")))
-}
-
 /// Shows what is to be signed, and has it signed.
 fn sign(
     common: &Common,
     args: &Args,
-    key: &Path,
+    (key, terms): (&Path, Terms),
     registry: &Registry,
-    digest: &str,
-    plan: &Plan,
+    (digest, plan): (&str, &Plan),
     at: Timestamp,
 ) -> Result<Filed, Declined> {
     let wrong = |why: String| Declined::new(Exit::Wrong, "approval", why);
@@ -143,16 +168,19 @@ fn sign(
     let expires = at.as_second().saturating_add(i64::try_from(life.as_secs()).unwrap_or(0));
     let expires = Timestamp::from_second(expires).map_err(|error| wrong(error.to_string()))?;
     let scope = approvals::scope(&plan.host);
-    let statement = Statement { plan: digest.to_owned(), scope, approver, expires };
+    let statement = Statement { plan: digest.to_owned(), scope, terms, approver, expires };
     let text = statement.text();
     if Statement::parse(text.as_bytes()).as_ref() != Ok(&statement) {
-        return Err(wrong(format!("`{}` cannot be a person's name", statement.approver)));
+        let what = "it cannot be written: a person's name with spaces, or more overrides than 64";
+        return Err(wrong(format!("{}: {what}", statement.approver)));
     }
     if !common.json {
         plan::in_words(plan);
     }
     out::remark(&format!("\nto be signed by {}, with {}:\n", statement.approver, key.display()));
     text.lines().for_each(|line| out::remark(&format!("  {line}")));
+    let overrides = terms::explained(common, &statement.terms);
+    overrides.iter().for_each(|line| out::remark(&format!("it {line}")));
     out::remark("");
     if std::io::stdin().is_terminal() && !common.json && !confirmed() {
         return Err(Declined::new(Exit::Failed, "approval", "not signed"));
@@ -237,42 +265,48 @@ fn signed_elsewhere(file: &Path) -> Result<Filed, Declined> {
     Ok(Filed { text, signature })
 }
 
-fn check(
-    filed: &Filed,
-    registry: &Registry,
-    digest: &str,
-    plan: &Plan,
-    at: Timestamp,
-) -> Result<Approval, approval::Void> {
-    let (scope, used) = (approvals::scope(&plan.host), Default::default());
-    let wanted = Wanted { plan: digest, scope: &scope, requester: None, used: &used, at };
-    approval::check(filed, &wanted, &registry.people, &registry.revoked)
-}
-
 /// What the statement says of itself, where nobody here can vouch for it.
-fn of(filed: &Filed) -> Result<Approval, Declined> {
+fn of(filed: &Filed) -> Result<(Approval, Terms), Declined> {
     let statement = Statement::parse(&filed.text)
         .map_err(|void| Declined::new(Exit::Wrong, "approval", void.to_string()))?;
     let id = statement.id();
-    let Statement { approver, expires, .. } = statement;
-    Ok(Approval { approver, id, key: String::new(), expires, filed: filed.clone() })
+    let Statement { approver, expires, terms, .. } = statement;
+    Ok((Approval { approver, id, key: String::new(), expires, filed: filed.clone() }, terms))
 }
 
-/// That somebody approves is a fact of its own; when a run uses it up, the log has its text and signature.
-fn requested(common: &Common, digest: &str, approval: &Approval) -> Result<(), Declined> {
-    let details = [
+/// That somebody approves is a fact of its own, with what the policies say to it; when a run uses it up, the log has
+/// its text and signature, of a countersignature at once. What is refused countersigns nothing.
+fn said(
+    digest: &str,
+    (approval, terms): (&Approval, &Terms),
+    refused: Option<&str>,
+    decision: Option<Fact>,
+) -> Vec<Fact> {
+    let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut details = vec![
+        ("form", glass::FORM.to_owned()),
         ("approver", approval.approver.clone()),
         ("id", approval.id.clone()),
         ("key", approval.key.clone()),
         ("expires", approval.expires.to_string()),
+        ("for", terms.way.word().to_owned()),
     ];
+    details.extend(terms.standby.iter().map(|nic| ("standby", nic.clone())));
+    if let Some(act) = &terms.countersigns {
+        let word = if refused.is_none() { "countersigns" } else { "would-countersign" };
+        details.push((word, act.to_string()));
+        details.push(("text", words(&approval.filed.text)));
+        details.push(("signature", words(&approval.filed.signature)));
+    }
+    details.extend(refused.map(|why| ("refused", why.to_owned())));
+    let details = details.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
     let request = Request {
         action: "approve".to_owned(),
         on: digest.to_owned(),
-        overrides: Vec::new(),
-        details: details.map(|(name, value)| (name.to_owned(), value.into())).into(),
+        overrides: terms.overrides.iter().cloned().collect(),
+        details: details.collect(),
     };
-    deeds::hand(common, &law::read(common), None, vec![Fact::Requested(request)])
+    std::iter::once(Fact::Requested(request)).chain(decision).collect()
 }
 
 /// The two files' paths.
@@ -281,17 +315,17 @@ type Kept = (PathBuf, PathBuf);
 fn keep(
     common: &Common,
     digest: &str,
-    approval: &Approval,
+    (approval, terms): (&Approval, &Terms),
     filed: &Filed,
 ) -> Result<Kept, Declined> {
-    let (text, signature) = approvals::names(digest, &approval.approver)?;
+    let (text, signature) = approvals::names(digest, terms, &approval.approver)?;
     Disk::mark(&common.state_dir, &text, Some(&filed.text))?;
     Disk::mark(&common.state_dir, &signature, Some(&filed.signature))?;
     Ok((common.state_dir.join(text), common.state_dir.join(signature)))
 }
 
 fn write(dir: &Path, filed: &Filed) -> Result<Kept, Declined> {
-    let approver = of(filed)?.approver;
+    let approver = of(filed)?.0.approver;
     let (text, signature) =
         (dir.join(format!("{approver}.txt")), dir.join(format!("{approver}.txt.sig")));
     let failed = |error: std::io::Error| {
@@ -303,8 +337,27 @@ fn write(dir: &Path, filed: &Filed) -> Result<Kept, Declined> {
     Ok((text, signature))
 }
 
-fn tell(common: &Common, digest: &str, approval: &Approval, kept: &Kept, filed: &Filed) {
-    let (text, signature) = kept;
+/// The terms, for programs.
+fn document(approval: &Approval, terms: &Terms) -> serde_json::Value {
+    serde_json::json!({
+        "approver": approval.approver,
+        "id": approval.id,
+        "key": approval.key,
+        "expires": approval.expires.to_string(),
+        "for": terms.way.word(),
+        "overrides": terms.overrides,
+        "standby": terms.standby,
+        "countersigns": terms.countersigns.as_ref().map(ToString::to_string),
+    })
+}
+
+/// `law`: of this host, where it was filed here.
+fn tell(
+    common: &Common,
+    digest: &str,
+    (approval, terms, law): (&Approval, &Terms, Option<&Law>),
+    (text, signature): &Kept,
+) {
     let verify = format!(
         "ssh-keygen -Y verify -f {} -I {} -n {NAMESPACE} -s {} < {}",
         registry::signers(common).display(),
@@ -312,34 +365,64 @@ fn tell(common: &Common, digest: &str, approval: &Approval, kept: &Kept, filed: 
         signature.display(),
         text.display()
     );
+    // Where nobody has said who its people are, nothing asks for approvals, and none counts.
+    let counts = law.map(|law| terms::knows_people(law.loaded()));
     if common.json {
-        out::json(&serde_json::json!({
-            "plan": digest,
-            "approver": approval.approver,
-            "id": approval.id,
-            "expires": approval.expires.to_string(),
-            "text": String::from_utf8_lossy(&filed.text),
-            "files": [text, signature],
-            "verify": verify,
-        }));
+        let mut told = document(approval, terms);
+        told["plan"] = digest.into();
+        told["counts"] = counts.into();
+        told["text"] = String::from_utf8_lossy(&approval.filed.text).into();
+        told["files"] = serde_json::json!([text, signature]);
+        told["verify"] = verify.into();
+        out::json(&told);
         return;
     }
-    out::line(&format!("approved  {digest}"));
+    let what = match (&terms.countersigns, terms.way) {
+        (Some(_), _) => "countersigned",
+        (None, Way::Apply | Way::Revert) => "approved ",
+    };
+    out::line(&format!("{what} {digest}"));
     out::line(&format!("by        {}, until {}", approval.approver, approval.expires));
     out::line(&format!("verify    {verify}"));
+    if counts == Some(false) {
+        let why =
+            "no `people` are configured here: nobody is an approver, and no policy asks for one";
+        out::line(&format!("note      it does not count yet: {why}"));
+    }
 }
 
-fn list(common: &Common, registry: &Registry, digest: &str, plan: &Plan, at: Timestamp) -> Done {
-    let disk = place::reader(common)?;
-    let (of, tally) = approvals::tally(&disk, registry, digest, &plan.host, None, at)?;
-    let void = tally.void.iter().map(|(index, void)| (&of[*index], void.to_string()));
+fn list(common: &Common, registry: &Registry, (digest, plan): (&str, &Plan), here: &Here) -> Done {
+    let Some(disk) = &here.disk else {
+        let why = "nothing is filed here: the plan's host has the approvals";
+        return Err(Declined::new(Exit::Wrong, "approval", why));
+    };
+    let law = law::read(common);
+    let acts = here.alone(digest).map(|glass| Terms {
+        countersigns: Some(glass.named()),
+        ..Terms::plain(Way::of(&glass.action).unwrap_or(Way::Apply))
+    });
+    let kinds = [Terms::plain(Way::Apply), Terms::plain(Way::Revert)].into_iter().chain(acts);
+    let (mut counted, mut void) = (Vec::new(), Vec::new());
+    for kind in kinds {
+        for (who, filed) in approvals::filed(disk, registry, (digest, &kind))? {
+            let (approval, terms) = match terms::check(&filed, registry, (digest, plan), here) {
+                Ok(checked) => checked,
+                Err(why) => {
+                    void.push((who, why.to_string()));
+                    continue;
+                }
+            };
+            let signed = (approval.approver.as_str(), &terms);
+            let (_, refused) = terms::permitted(&law, (digest, plan), signed, here)?;
+            match refused.filter(|_| terms::knows_people(law.loaded())) {
+                Some(why) => void.push((who, why)),
+                None => counted.push((approval, terms)),
+            }
+        }
+    }
     if common.json {
-        let counted = tally.counted.values().map(|approval| {
-            let Approval { approver, id, key, expires, filed: _ } = approval;
-            let expires = expires.to_string();
-            serde_json::json!({"approver": approver, "id": id, "key": key, "expires": expires})
-        });
-        let void = void.map(|(who, why)| serde_json::json!({"approver": who, "why": why}));
+        let counted = counted.iter().map(|(approval, terms)| document(approval, terms));
+        let void = void.iter().map(|(who, why)| serde_json::json!({"approver": who, "why": why}));
         out::json(&serde_json::json!({
             "plan": digest,
             "approvals": counted.collect::<Vec<_>>(),
@@ -348,11 +431,20 @@ fn list(common: &Common, registry: &Registry, digest: &str, plan: &Plan, at: Tim
         return Ok(Exit::Done);
     }
     out::line(&format!("plan      {digest}"));
-    for approval in tally.counted.values() {
-        out::line(&format!("approved  by {}, until {}", approval.approver, approval.expires));
+    for (approval, terms) in &counted {
+        let Approval { approver, expires, .. } = approval;
+        let overrides: Vec<&str> = terms.overrides.iter().map(String::as_str).collect();
+        let more = match overrides.is_empty() {
+            true => String::new(),
+            false => format!(", overriding {}", overrides.join(", ")),
+        };
+        let standby =
+            terms.standby.iter().map(|nic| format!(", standby {nic}")).collect::<String>();
+        let way = terms.way.word();
+        out::line(&format!("approved  by {approver} for `{way}`{more}{standby}, until {expires}"));
     }
-    void.for_each(|(who, why)| out::line(&format!("void      {who}'s: {why}")));
-    if of.is_empty() {
+    void.iter().for_each(|(who, why)| out::line(&format!("void      {who}'s: {why}")));
+    if counted.is_empty() && void.is_empty() {
         out::line("nobody has approved it");
     }
     Ok(Exit::Done)

@@ -9,8 +9,8 @@ use std::{
 use playbooks::parse::Problem;
 use policy::set::{Flaw, SOURCE_MAX};
 
-use super::{Common, registry};
-use crate::law::{Asker, GOOD, Law, Text, Texts};
+use super::{Common, registry, trusted};
+use crate::law::{Asker, GOOD, Kept, Law, Own, Text, Texts};
 
 /// Files of policies, or of calendars.
 const FILES_MAX: usize = 64;
@@ -19,45 +19,83 @@ const GOOD_MAX: usize = 2 * FILES_MAX * SOURCE_MAX;
 
 /// The law of this host, for whoever runs this process. Nothing is parsed until it is asked.
 pub(super) fn read(common: &Common) -> Law {
-    let folder = common.config_dir.join("policy");
-    let kept = bounded(&common.state_dir.join(GOOD), GOOD_MAX).ok().flatten();
-    let good = kept.and_then(|bytes| Texts::kept(&bytes));
-    // A folder of calendars that cannot be read takes the venues with it: none is then the site's own.
-    let (calendars, unread) = match texts_of(&common.config_dir.join("calendars"), "yaml") {
-        Ok(texts) => (by_venue(texts), None),
-        Err(flaw) => (BTreeMap::new(), Some(flaw)),
-    };
-    let texts = match unread {
-        Some(flaw) => Err(flaw),
-        None => texts(&folder),
-    };
     // With a doubt about one line nobody's signature counts; the reader has said where it is.
     let registry = registry::load(common).unwrap_or_default();
-    Law::new(texts, good, calendars, registry, asker())
+    let texts = texts(&common.config_dir.join("policy"), Readers::Trusting(&common.config_dir));
+    Law::new(texts, kept(common), calendars(common), registry, asker())
+}
+
+/// What loaded last. A record that cannot be read is not the same as none.
+fn kept(common: &Common) -> Result<Option<Kept>, Flaw> {
+    let path = common.state_dir.join(GOOD);
+    match bounded(&path, GOOD_MAX) {
+        Ok(None) => Ok(None),
+        Ok(Some(bytes)) => Kept::read(&bytes).map(Some).map_err(|why| unread(&path, &why)),
+        Err(why) => Err(unread(&path, &why)),
+    }
+}
+
+/// The site's own calendars, by venue; each that cannot be read by itself is told of its own.
+fn calendars(common: &Common) -> Own {
+    let folder = common.config_dir.join("calendars");
+    let readers = Readers::Trusting(&common.config_dir);
+    let mut own = BTreeMap::new();
+    for path in files_of(&folder, "yaml", readers)? {
+        let venue = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        own.insert(venue, site_text(&path, readers));
+    }
+    Ok(own)
+}
+
+/// Whose files are read.
+#[derive(Clone, Copy)]
+pub(super) enum Readers<'a> {
+    /// Those of the site that has its configuration here: nobody else may have written them.
+    Trusting(&'a Path),
+    /// Anybody's, to be tried.
+    Trying,
 }
 
 /// What a site has written in this folder.
-pub(super) fn texts(folder: &Path) -> Result<Texts, Flaw> {
+pub(super) fn texts(folder: &Path, readers: Readers<'_>) -> Result<Texts, Flaw> {
+    let policies = files_of(folder, "cedar", readers)?;
     let config = folder.join("config.yaml");
-    let config = match bounded(&config, SOURCE_MAX) {
-        Ok(Some(bytes)) => Some(text(&config, bytes)?),
-        Ok(None) => None,
-        Err(error) => return Err(unread(&config, &error.to_string())),
+    let config = match bytes(&config, readers).map_err(|why| unread(&config, &why))? {
+        Some(bytes) => Some(text(&config, bytes)?),
+        None => None,
     };
-    Ok(Texts { config, policies: texts_of(folder, "cedar")? })
+    let policies =
+        policies.iter().map(|path| site_text(path, readers)).collect::<Result<_, _>>()?;
+    Ok(Texts { config, policies })
 }
 
-/// A file that is named on the command line, or one of the site's.
+/// A file that is named on the command line.
 pub(super) fn text_of(path: &Path) -> Result<Text, Flaw> {
-    match bounded(path, SOURCE_MAX) {
+    site_text(path, Readers::Trying)
+}
+
+fn site_text(path: &Path, readers: Readers<'_>) -> Result<Text, Flaw> {
+    match bytes(path, readers) {
         Ok(Some(bytes)) => text(path, bytes),
         Ok(None) => Err(unread(path, "there is no such file")),
-        Err(error) => Err(unread(path, &error.to_string())),
+        Err(why) => Err(unread(path, &why)),
+    }
+}
+
+fn bytes(path: &Path, readers: Readers<'_>) -> Result<Option<Vec<u8>>, String> {
+    match readers {
+        Readers::Trusting(config) => trusted::read(path, &[config], SOURCE_MAX),
+        Readers::Trying => bounded(path, SOURCE_MAX),
     }
 }
 
 /// Every file of this kind in a folder, by name. No folder: no files.
-fn texts_of(folder: &Path, extension: &str) -> Result<Vec<Text>, Flaw> {
+fn files_of(folder: &Path, extension: &str, readers: Readers<'_>) -> Result<Vec<PathBuf>, Flaw> {
+    if let Readers::Trusting(config) = readers {
+        for folder in [config, folder] {
+            trusted::folder(folder).map_err(|why| unread(folder, &why))?;
+        }
+    }
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -75,15 +113,7 @@ fn texts_of(folder: &Path, extension: &str) -> Result<Vec<Text>, Flaw> {
         }
     }
     paths.sort();
-    paths.iter().map(|path| text_of(path)).collect()
-}
-
-fn by_venue(texts: Vec<Text>) -> BTreeMap<String, Text> {
-    let venue = |text: &Text| {
-        let stem = Path::new(&text.file).file_stem().unwrap_or_default();
-        stem.to_string_lossy().into_owned()
-    };
-    texts.into_iter().map(|text| (venue(&text), text)).collect()
+    Ok(paths)
 }
 
 fn text(path: &Path, bytes: Vec<u8>) -> Result<Text, Flaw> {
@@ -94,16 +124,17 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<Text, Flaw> {
 }
 
 /// A file's bytes; `None` where there is none. A larger one than that is an error.
-fn bounded(path: &Path, most: usize) -> std::io::Result<Option<Vec<u8>>> {
+fn bounded(path: &Path, most: usize) -> Result<Option<Vec<u8>>, String> {
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.to_string()),
     };
     let mut bytes = Vec::new();
-    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    let read = file.take(most as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| error.to_string())?;
     if bytes.len() > most {
-        return Err(std::io::Error::other(format!("larger than {} KiB", most / 1024)));
+        return Err(format!("larger than {} KiB", most / 1024));
     }
     Ok(Some(bytes))
 }

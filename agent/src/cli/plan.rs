@@ -156,6 +156,7 @@ impl Permitted {
 
     fn print(&self, law: &Loaded) {
         law.flaws.iter().for_each(|flaw| out::remark(&format!("note      policy {flaw}")));
+        law.unread.iter().for_each(|flaw| out::remark(&format!("note      calendar {flaw}")));
         let Some(set) = &law.set else {
             return section(
                 "policy",

@@ -13,7 +13,7 @@ use policy::{
 };
 use serde_json::json;
 
-use super::{Common, Done, after, apply::duration, law, out, place, site};
+use super::{Common, Done, after, apply::duration, law, law::Readers, out, place, site, withdraw};
 use crate::{
     host::Host,
     inventory,
@@ -37,6 +37,8 @@ pub(super) enum Command {
     Simulate(SimulateArgs),
     /// A venue's trading phase
     Phase(PhaseArgs),
+    /// Go by what lies in CONFIG now though the law on record is gone from there; an entry of the log
+    Withdraw(withdraw::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -121,6 +123,7 @@ pub(super) fn run(common: &Common, command: &Command) -> Done {
         Command::Explain(args) => explain(common, args, None),
         Command::Simulate(args) => explain(common, &args.ask, Some(args.at)),
         Command::Phase(args) => phase(common, args),
+        Command::Withdraw(args) => withdraw::run(common, args),
     }
 }
 
@@ -201,8 +204,8 @@ fn now(host: &dyn Host) -> Result<jiff::Timestamp, Declined> {
 fn check(common: &Common, args: &CheckArgs) -> Done {
     let folder = common.config_dir.join("policy");
     let texts = match args.files.as_slice() {
-        [] => law::texts(&folder),
-        [one] if one.is_dir() => law::texts(one),
+        [] => law::texts(&folder, Readers::Trusting(&common.config_dir)),
+        [one] if one.is_dir() => law::texts(one, Readers::Trying),
         files => named(files),
     };
     let loaded = texts.map_err(|flaw| vec![flaw]).and_then(|texts| in_force(&texts, Checked::Not));
@@ -291,6 +294,7 @@ fn explain(common: &Common, args: &AskArgs, at: Option<jiff::Timestamp>) -> Done
     let law = law::read(common);
     let loaded = law.loaded();
     loaded.flaws.iter().for_each(|flaw| out::remark(&format!("policy {flaw}")));
+    loaded.unread.iter().for_each(|flaw| out::remark(&format!("calendar {flaw}")));
     let Some(set) = &loaded.set else {
         let why = "no policies are in force: the site's files do not load, and none loaded before";
         return Err(Declined::new(Exit::Refused, "policy-set", why));
@@ -334,7 +338,8 @@ fn requests(
     if let Some(digest) = &args.plan {
         let (_, plan) = super::plan::stored(common, digest)?;
         facts.disruption = plan.disruption;
-        facts.run_s = length::worst(&plan).as_secs() + 1;
+        let probing = if args.standby { length::probing(&plan) } else { Duration::ZERO };
+        facts.run_s = permission::seconds(length::worst(&plan) + probing);
         subject.nic = plan.nic.to_string();
         subject.name.clone_from(&plan.nic_name);
         subject.driver.clone_from(&plan.driver);

@@ -1,14 +1,10 @@
 //! `CONFIG/allowed_signers` and `CONFIG/revoked_keys`: whose signatures count.
 
-use std::{
-    io::Read,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use policy::sshsig::{FILE_BYTES_MAX, People, Problem, Revoked};
 
-use super::{Common, out};
+use super::{Common, out, trusted};
 use crate::{
     approvals::Registry,
     law,
@@ -37,41 +33,10 @@ pub(super) fn load(common: &Common) -> Result<Registry, Declined> {
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Declined> {
-    let failed = |why: String| {
+    trusted::read(path, &[], FILE_BYTES_MAX).map_err(|why| {
         let why = format!("read {}: {why}", path.display());
         Declined::new(Exit::Failed, "registry", why)
-    };
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error.to_string())),
-    };
-    let mine = file.metadata().map_err(|error| failed(error.to_string()))?;
-    trusted(&mine).map_err(failed)?;
-    // Whoever may write in the folder can put another file in its place.
-    let folder = path.parent().map(std::fs::metadata).transpose();
-    if let Some(folder) = folder.map_err(|error| failed(error.to_string()))? {
-        trusted(&folder).map_err(|why| failed(format!("its folder: {why}")))?;
-    }
-    let mut text = Vec::new();
-    // One byte more than is taken, so that a larger file is seen to be one.
-    file.take(FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut text)
-        .map_err(|error| failed(error.to_string()))?;
-    Ok(Some(text))
-}
-
-/// Written by nobody but root or whoever runs this.
-fn trusted(found: &std::fs::Metadata) -> Result<(), String> {
-    let (mode, owner) = (found.mode(), found.uid());
-    if mode & 0o022 != 0 {
-        let mode = mode & 0o777;
-        return Err(format!("others than its owner may write it (mode {mode:o}); chmod go-w"));
-    }
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-        return Err(format!("uid {owner} owns it; it must be root's"));
-    }
-    Ok(())
+    })
 }
 
 fn told(path: &Path, problems: &[Problem]) -> Declined {

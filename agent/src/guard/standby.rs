@@ -17,6 +17,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(3);
 /// A short window: whether it carries, not how well.
 const WINDOW: Duration = Duration::from_secs(1);
 const RATE: u32 = 200;
+/// Both, and the last packets' answers.
+pub const PROBE_MAX: Duration = Duration::from_secs(5);
 
 /// Probes through the standby's own interface, by the meter that is opened on it.
 pub fn probe(meter: &mut dyn Meter) -> Probed {

@@ -231,6 +231,11 @@ impl Sim {
         self.restart();
     }
 
+    /// Somebody sets the clock; it goes on being called synchronised.
+    pub fn set_clock(&self, utc_ns: i64) {
+        self.with(|state| state.utc_ns = utc_ns);
+    }
+
     /// Somebody else does this now.
     pub fn foreign(&self, act: &Act) {
         script::act(&mut self.lock(), act);

@@ -216,6 +216,15 @@ pub enum Fact {
         /// Each as policy has it: signer, roles, when it was given, until when it holds.
         approvals: Vec<Json>,
     },
+    /// What somebody did alone was countersigned by nobody in time.
+    Uncountersigned {
+        /// The entry in which he asked for it.
+        entry: u64,
+        action: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        by: Option<String>,
+        due_utc_ns: i64,
+    },
     /// What was in force when a run or the agent began: rules that decide, catalog that warns. The agent's own
     /// has no run.
     Versions(Versions),

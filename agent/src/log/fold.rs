@@ -75,6 +75,8 @@ pub struct RunRecord {
     /// Each time that somebody acted alone (to begin it, to put it back): why, and whether it was
     /// countersigned.
     pub break_glass: Vec<BreakGlass>,
+    /// Asked for alone, and not done yet.
+    pub breaking: Option<BreakGlass>,
     /// Verdicts by stage.
     pub verdicts: Vec<(usize, Verdict)>,
     pub foreign: Vec<Foreign>,
@@ -189,6 +191,8 @@ pub struct History {
     pub versions: Option<Versions>,
     /// Approvals that runs used up, by the entries that say so.
     pub approvals_used: Vec<(u64, Vec<Json>)>,
+    /// The latest time of an entry that was made by a synchronised clock.
+    pub newest_utc_ns: Option<i64>,
 }
 
 impl History {
@@ -248,7 +252,12 @@ impl History {
             self.approvals_used.push((entry.seq, approvals.clone()));
         }
         if let Fact::Requested(request) = &entry.fact {
-            self.runs.iter_mut().for_each(|run| glass::countersigned(run, request, &entry));
+            let newest = self.newest_utc_ns;
+            let signed = |run: &mut RunRecord| glass::countersigned(run, request, &entry, newest);
+            self.runs.iter_mut().for_each(signed);
+        }
+        if entry.clock.as_ref().is_some_and(|clock| clock.synchronised) {
+            self.newest_utc_ns = self.newest_utc_ns.max(Some(entry.at.utc_ns));
         }
         let Some(id) = entry.run.clone() else { return };
         if let Fact::Begun {
@@ -290,6 +299,7 @@ impl History {
                 probation: None,
                 campaigns: Vec::new(),
                 break_glass: Vec::new(),
+                breaking: None,
                 verdicts: Vec::new(),
                 foreign: Vec::new(),
                 by_hand: Vec::new(),
@@ -306,6 +316,7 @@ impl History {
 }
 
 fn apply(run: &mut RunRecord, entry: &Entry) {
+    glass::took(run, entry);
     match &entry.fact {
         Fact::Intent { stage: _, steps, disturbed } => intend(run, steps, disturbed),
         Fact::Wrote { stage: _, results, nanoseconds: _ } => left(run, results),
@@ -316,7 +327,6 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
                 run.written.insert(kept.name.clone(), kept.original.clone());
             }
         }
-        Fact::Requested(request) => glass::broken(run, request, entry),
         Fact::Judged { stage, evidence: _, verdict } => {
             run.verdicts.push((*stage, (**verdict).clone()));
         }
@@ -363,7 +373,9 @@ fn apply(run: &mut RunRecord, entry: &Entry) {
         | Fact::DeedRefused { .. }
         | Fact::KeyCreated(_)
         | Fact::KeyRotated(_)
+        | Fact::Requested(_)
         | Fact::Decision(_)
+        | Fact::Uncountersigned { .. }
         | Fact::ApprovalsUsed { .. }
         | Fact::Versions(_)
         | Fact::AgentStarted { .. }

@@ -1,7 +1,11 @@
 //! How long a run of a plan may take at the worst, its revert included: what must fit before a venue's next
 //! phase begins. A bound and no estimate: most runs end much earlier.
 
+mod ahead;
+
 use std::time::Duration;
+
+pub use ahead::{Ahead, left, probing};
 
 use super::{
     firmware::{Before, Order, WAIT_MS, WAITS_A_RESTART, WAITS_MAX},
@@ -32,9 +36,13 @@ pub fn worst(plan: &Plan) -> Duration {
     let writing =
         plan.stages.iter().filter(|stage| !stage.steps.is_empty() || stage.firmware.is_some());
     let stages: Duration = writing.map(|stage| stage_worst(plan, &stage.steps)).sum();
+    AROUND + point(plan) + stages + forward(plan) + everything(plan)
+}
+
+/// A flash and a restart, and what stands around them.
+fn forward(plan: &Plan) -> Duration {
     let write = longest_write(plan);
-    let actions = actions(plan).map(|action| until_restart(action) + restart(action) + write);
-    AROUND + point(plan) + stages + actions.sum::<Duration>() + everything(plan)
+    actions(plan).map(|action| until_restart(action) + restart(action) + write).sum()
 }
 
 /// Putting all of it back, as a run of its own.

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use playbooks::vocabulary::Disruption;
 use policy::{
-    Refusal, Ruling,
+    Refusal, Ruling, approval,
     management::{self, Consent},
     request::{Action, Principal, Standby},
 };
@@ -262,6 +262,12 @@ impl Way {
             overrides.insert(Action::OverrideHazard);
         }
         let hazards = self.overridden.iter().map(|hazard| hazard.issue.clone());
+        let overridden: BTreeSet<String> = hazards.chain(back.overridden.iter().cloned()).collect();
+        let terms = approval::Terms {
+            overrides: permission::named(&overrides, &overridden),
+            standby: back.standby.as_ref().map(|path| path.nic.clone()),
+            ..approval::Terms::plain(approval::Way::Revert)
+        };
         Matter {
             actions: vec![Action::Revert],
             overrides,
@@ -270,10 +276,11 @@ impl Way {
             disruption: self.disruption,
             length: self.length,
             refusals: &self.refusals,
-            overridden: hazards.chain(back.overridden.iter().cloned()).collect(),
+            overridden,
             standby,
             catalog: self.catalog,
             break_glass: back.break_glass.as_deref(),
+            terms,
             // Those that the run used up are gone: the plan is approved anew for its way back.
             plan: self.plan.as_ref().map(|plan| (run.plan.as_str(), &plan.host)),
         }

@@ -8,6 +8,7 @@ use playbooks::{
 };
 use policy::{
     Refusal, Ruling,
+    approval::{Terms, Way},
     management::Consent,
     request::{Action, Standby},
 };
@@ -316,18 +317,25 @@ pub fn matter<'a>(request: &'a Apply, prepared: &'a Prepared, digest: &'a str) -
     {
         overrides.insert(Action::NoWayBack);
     }
+    let beside = request.standby.as_ref().map(|_| length::probing(plan)).unwrap_or_default();
+    let overridden: BTreeSet<String> = hazards.chain(request.overridden.iter().cloned()).collect();
+    let mut named = permission::named(&overrides, &overridden);
+    named.extend(request.force.then(|| "force".to_owned()));
+    let standby = request.standby.as_ref().map(|path| path.nic.clone());
+    let terms = Terms { overrides: named, standby, ..Terms::plain(Way::Apply) };
     Matter {
         actions: firmware::actions(plan),
         overrides,
         on: digest,
         nic: &prepared.facts.nic,
         disruption: plan.disruption,
-        length: length::worst(plan),
+        length: length::worst(plan) + beside,
         refusals: &prepared.refusals,
-        overridden: hazards.chain(request.overridden.iter().cloned()).collect(),
+        overridden,
         standby: Standby::Unknown,
         catalog: standing::verdicts(&request.hazards.catalog, &prepared.subject, plan),
         break_glass: request.break_glass.as_deref(),
+        terms,
         plan: Some((digest, &plan.host)),
     }
 }
@@ -421,12 +429,13 @@ fn drive(
     let meter = meters.nic;
     let control = meters.control.map(|meter| meter as &mut dyn Meter);
     let (baseline, sides) = (None, Default::default());
+    let planned = plan.clone();
     let gate = Gate {
         host: desk.host,
         store: desk.store,
         law: desk.law.loaded(),
         permit,
-        left: length::from_restart(&plan),
+        plan: &planned,
         overridden: request.overridden.clone(),
         standby: meters.standby.map(|meter| RefCell::new(meter as &mut dyn Meter)),
     };

@@ -9,7 +9,7 @@ use std::{
 use playbooks::vocabulary::Disruption;
 use policy::{
     Phase, Refusal,
-    approval::Tally,
+    approval::{Tally, Terms},
     decide::{Decision, NO_PERMIT, decide, rule},
     request::{Action, Catalog, Clock, Consent, Facts, Principal, Request, Standby, Subject},
     set::PolicySet,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     approvals,
-    engine::Telling,
+    engine::{Again, Telling},
     fault::Result,
     host::{Host, Nic},
     law::{self, Law, Loaded},
@@ -36,6 +36,8 @@ const NO_POLICIES: &str = "policy-set";
 /// Names of holders and hazards that go into a request; a host with more is refused all the same.
 pub(super) const NAMED_MAX: usize = 64;
 const DAY_NS: i64 = 86_400 * 1_000_000_000;
+/// The clock may be off by a second, and be set back by as much.
+const SET_BACK_NS: i64 = 1_000_000_000;
 /// Boundaries that a window is looked for behind: a week of a dozen busy venues.
 const BOUNDARIES_MAX: u32 = 1024;
 
@@ -61,6 +63,8 @@ pub struct Matter<'a> {
     pub standby: Standby,
     pub catalog: Verdicts,
     pub break_glass: Option<&'a str>,
+    /// What people consent to beside the plan itself.
+    pub terms: Terms,
     /// The plan that people may have approved, and the host it is for.
     pub plan: Option<(&'a str, &'a HostId)>,
 }
@@ -97,6 +101,10 @@ pub fn hold(
     let law = desk.law.loaded();
     for flaw in &law.flaws {
         let words = format!("policy {flaw}; what loaded last stays in force");
+        (desk.tell)(&Telling::Note(words));
+    }
+    for flaw in &law.unread {
+        let words = format!("calendar {flaw}; the venue's phase is unknown");
         (desk.tell)(&Telling::Note(words));
     }
     let tally = approved(desk, principal, matter)?;
@@ -147,9 +155,6 @@ pub struct Permit {
     requests: Vec<Request>,
 }
 
-/// What came of asking again: the decisions, for the log, and why not, where one refuses.
-pub type Again = (Vec<Fact>, Option<String>);
-
 impl Permit {
     /// Asks again. Phases, boundary, clock and freeze are looked at anew, and what is `left` of the run must
     /// fit; what it was begun on stands: the approvals that it used up, the overrides, the standby path (which
@@ -164,7 +169,8 @@ impl Permit {
         left: Duration,
     ) -> Result<Again> {
         let Some(set) = &law.set else {
-            return Ok((Vec::new(), Some("no policies are in force".to_owned())));
+            let why = "no policies are in force".to_owned();
+            return Ok((Vec::new(), Some((NO_POLICIES.to_owned(), why))));
         };
         let frozen = frozen(store)?;
         let (mut said, mut refused) = (Vec::new(), None);
@@ -174,10 +180,10 @@ impl Permit {
             (facts.venues, facts.boundary_s) = law.phases(host.now().utc_ns);
             facts.clock = law::clock(host);
             facts.frozen.clone_from(&frozen);
-            facts.run_s = left.as_secs() + 1;
+            facts.run_s = seconds(left);
             let decision = decide(&request, set);
             if !decision.allowed && refused.is_none() {
-                refused = Some(words(&decision, set));
+                refused = Some((decision.rule().to_owned(), words(&decision, set)));
             }
             said.push(told(&request, &decision, set, &self.on));
         }
@@ -332,7 +338,12 @@ fn facts(
     let mut facts = facts_without(host, law, matter);
     let consent = |name: &String| (name.clone(), Consent { roles: law.config.roles_of(name) });
     facts.approvals = tally.counted.keys().map(consent).collect();
-    facts.runs_today = Some(runs_today(store, host.now().utc_ns)?);
+    let (now, history) = (host.now().utc_ns, History::fold(&store.entries()?)?);
+    facts.runs_today = Some(committed_today(&history, now));
+    if history.newest_utc_ns.is_some_and(|newest| newest.saturating_sub(now) > SET_BACK_NS) {
+        // By its own log this host has been later than that: nobody knows the time.
+        facts.clock = Clock { synchronised: false, error_us: u64::MAX };
+    }
     facts.frozen = frozen(store)?;
     Ok(facts)
 }
@@ -365,18 +376,33 @@ pub(super) fn facts_without(host: &dyn Host, law: &Loaded, matter: &Matter) -> F
         runs_today: None,
         clock: law::clock(host),
         boundary_s,
-        run_s: matter.length.as_secs() + 1,
+        run_s: seconds(matter.length),
         frozen: None,
         break_glass: matter.break_glass.map(str::to_owned),
     }
 }
 
+/// A length as it is held against a boundary: in whole seconds, and with the second by which the clock may be off.
+pub fn seconds(length: Duration) -> u64 {
+    length.as_secs() + 2
+}
+
 /// Runs that were committed here on the day of `now`, UTC, until then or later.
 pub fn runs_today(store: &dyn Store, now_utc_ns: i64) -> Result<u32> {
+    Ok(committed_today(&History::fold(&store.entries()?)?, now_utc_ns))
+}
+
+fn committed_today(history: &History, now_utc_ns: i64) -> u32 {
     let midnight = now_utc_ns - now_utc_ns.rem_euclid(DAY_NS);
-    let history = History::fold(&store.entries()?)?;
     let committed = history.runs.iter().filter(|run| run.committed_since(midnight));
-    Ok(u32::try_from(committed.count()).unwrap_or(u32::MAX))
+    u32::try_from(committed.count()).unwrap_or(u32::MAX)
+}
+
+/// What a request overrides, in the words that people sign: each refusal by its flag, but those that are named.
+pub(super) fn named(overrides: &BTreeSet<Action>, ids: &BTreeSet<String>) -> BTreeSet<String> {
+    let by_flag = [Action::AllowManagement, Action::NoWayBack];
+    let flags = overrides.iter().filter(|action| by_flag.contains(action));
+    flags.map(|action| action.word().to_owned()).chain(ids.iter().cloned()).collect()
 }
 
 fn requested(law: &Loaded, matter: &Matter) -> office::Request {
@@ -386,9 +412,12 @@ fn requested(law: &Loaded, matter: &Matter) -> office::Request {
         details.insert("break-glass".to_owned(), json!(why));
         details.insert("countersign-within-s".to_owned(), json!(within));
     }
-    let mut overrides: Vec<String> =
+    let mut overrides: BTreeSet<String> =
         matter.overrides.iter().map(|action| action.word().to_owned()).collect();
-    overrides.extend(matter.overridden.iter().take(NAMED_MAX).cloned());
+    overrides.extend(matter.terms.overrides.iter().take(NAMED_MAX).cloned());
+    if let Some(nic) = &matter.terms.standby {
+        details.insert("standby".to_owned(), json!(nic));
+    }
     let words: Vec<&str> = matter.actions.iter().map(|action| action.word()).collect();
     if words.len() > 1 {
         details.insert("actions".to_owned(), json!(words));
@@ -396,12 +425,12 @@ fn requested(law: &Loaded, matter: &Matter) -> office::Request {
     office::Request {
         action: words.first().copied().unwrap_or_default().to_owned(),
         on: matter.on.to_owned(),
-        overrides,
+        overrides: overrides.into_iter().collect(),
         details,
     }
 }
 
-fn told(request: &Request, decision: &Decision, set: &PolicySet, on: &str) -> Fact {
+pub(super) fn told(request: &Request, decision: &Decision, set: &PolicySet, on: &str) -> Fact {
     Fact::Decision(office::Decision {
         action: decision.action.word().to_owned(),
         on: on.to_owned(),

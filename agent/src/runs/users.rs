@@ -1,16 +1,13 @@
 //! Who is hurt by a run, before it and right before each of its steps; and where traffic goes meanwhile.
 
-use std::{cell::RefCell, time::Duration};
+use std::cell::RefCell;
 
 use playbooks::vocabulary::Disruption;
 use policy::{Refusal, Ruling};
 
-use super::{
-    Apply, Declined, Desk, Exit,
-    permission::{Again, Permit},
-};
+use super::{Apply, Declined, Desk, Exit, permission::Permit};
 use crate::{
-    engine,
+    engine::{self, Again},
     fault::{Kind, Result},
     guard::{
         self, Report,
@@ -22,6 +19,7 @@ use crate::{
     log::Fact,
     measure::Meter,
     plan::Plan,
+    run::length::{self, Ahead},
     store::Store,
 };
 
@@ -129,8 +127,8 @@ pub(super) struct Gate<'a> {
     pub(super) law: &'a Loaded,
     /// What the run was allowed.
     pub(super) permit: Permit,
-    /// How long it still takes at the worst when its device is about to restart.
-    pub(super) left: Duration,
+    /// How long what is left of it takes at the worst is asked of it.
+    pub(super) plan: &'a Plan,
     /// Whose harm the operator took upon himself.
     pub(super) overridden: Vec<String>,
     /// Probes the standby once more, where there is one.
@@ -138,8 +136,15 @@ pub(super) struct Gate<'a> {
 }
 
 impl engine::Gate for Gate<'_> {
-    fn permits(&self) -> Result<Again> {
-        self.permit.again((self.host, self.store), self.law, self.left)
+    fn permits(&self) -> Result<(Vec<Fact>, Option<String>)> {
+        let (said, refused) = self.permits_stage(Ahead::Restart)?;
+        Ok((said, refused.map(|(_, why)| why)))
+    }
+
+    fn permits_stage(&self, ahead: Ahead) -> Result<Again> {
+        let probing = self.standby.as_ref().map(|_| length::probing(self.plan));
+        let left = length::left(self.plan, ahead) + probing.unwrap_or_default();
+        self.permit.again((self.host, self.store), self.law, left)
     }
 
     fn bars(&self, nic: &Nic, disruption: Disruption) -> Option<String> {

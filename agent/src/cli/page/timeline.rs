@@ -102,6 +102,7 @@ impl Line<'_> {
             | Fact::AgentStarted { .. }
             | Fact::AgentStopped { .. }
             | Fact::DriftSeen { .. }
+            | Fact::Uncountersigned { .. }
             | Fact::Users { .. }
             | Fact::Standby { .. }
             | Fact::Disturbed { .. }

@@ -37,6 +37,7 @@ use crate::{
 };
 
 pub use firmware::{Answer, Before, Order, Restored, Seen};
+pub use turns::{Side, Turn};
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,33 +80,6 @@ pub enum Point {
     Stage(usize),
     /// One of several windows of a stage between which it is switched off and on.
     Turn(Turn),
-}
-
-/// Candidate and baseline take turns: the candidate first and last, so that the stage is in force at
-/// the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Turn {
-    pub stage: usize,
-    /// From 0.
-    pub nth: usize,
-    /// How many turns the baseline gets; the candidate gets one more.
-    pub pairs: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    Baseline,
-    Candidate,
-}
-
-impl Turn {
-    pub fn side(self) -> Side {
-        if self.nth.is_multiple_of(2) { Side::Candidate } else { Side::Baseline }
-    }
-
-    fn next(self) -> Option<Turn> {
-        (self.nth < 2 * self.pairs).then_some(Turn { nth: self.nth + 1, ..self })
-    }
 }
 
 /// What happened: the answer to the last action, or a wish to stop.

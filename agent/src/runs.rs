@@ -14,6 +14,7 @@ mod finish;
 mod firmware;
 pub mod hazards;
 mod noted;
+mod owner;
 pub mod patience;
 pub mod permission;
 mod renewal;

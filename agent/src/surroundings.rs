@@ -162,7 +162,8 @@ fn look(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
         device.queues = queue::read(host, &link.name);
         let functions = function::read(host, port, &mut cannot)?;
         let stamping = stamping::read(host, &link.name);
-        let ethtool = Ethtool::read(host, port, &mut cannot);
+        let named = Nic { name: link.name.clone(), ..port.clone() };
+        let ethtool = Ethtool::read(host, &named, &mut cannot);
         kept.push(Port { id: port.id.clone(), device, functions, stamping, ethtool });
     }
     kept.sort_by(|a, b| a.id.cmp(&b.id));

@@ -80,8 +80,11 @@ fn starting_the_driver_again_is_among_the_acts_that_hazards_are_held_against() {
     let plan = agent::runs::plan_of(&run, &place.store).expect("its plan");
     let nic = agent::host::nic::find(&*place.sim, "eth1").expect("a NIC");
     let reinit = Act::Do(Deed::DriverReinit);
-    assert!(hazards::acts_back(&plan, &nic).contains(&reinit));
-    assert!(hazards::acts_of(&run, &nic).contains(&reinit));
+    let seen = agent::inventory::take(&*place.sim, Some("eth1")).expect("an inventory");
+    let facts = seen.nic("eth1").expect("its facts");
+    let ground = hazards::Ground { nic: &nic, facts, around: None };
+    assert!(hazards::acts_back(&plan, &ground).contains(&reinit));
+    assert!(hazards::acts_of(&run, &ground).contains(&reinit));
 }
 
 /// The names of a device's ports.

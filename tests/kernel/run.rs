@@ -473,7 +473,8 @@ fn a_nic_under_change_is_kept_from_whoever_works_from_another_state_directory() 
     let playbook = exchange.playbook("helps", &yaml(HELPS, "60s", "2000%"));
     let (mut child, _lines) = until_stage(&exchange, &playbook);
     let other = exchange.state().with_extension("other");
-    let mut second = exchange.apply(&playbook);
+    let another = exchange.playbook("another", &yaml("link.tx-queue-len: 777", "1s", "2000%"));
+    let mut second = exchange.apply(&another);
     second.env("NICMEND_STATE_DIR", &other);
     let output = finished(second.spawn().expect("start nicmend"));
     assert_eq!(code(&output), 4, "{}", said(&output));

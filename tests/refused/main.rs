@@ -24,6 +24,10 @@ fn tree(folder: &Path) -> BTreeMap<String, (u64, u64, i64, Vec<u8>)> {
             let small = metadata.is_file() && metadata.len() < 1 << 20;
             let bytes = if small { fs::read(&path).expect("its bytes") } else { Vec::new() };
             let name = path.display().to_string();
+            // That it was refused is an entry.
+            if name.ends_with("/state/log") || name.ends_with("/state/durable") {
+                continue;
+            }
             if metadata.is_dir() {
                 folders.push(path);
             }

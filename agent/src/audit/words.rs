@@ -1,9 +1,12 @@
 //! A fact in words.
 
-use crate::log::{
-    Fact, Kept, ReadBack,
-    fact::Foreign,
-    office::{Decision, Request, Versions},
+use crate::{
+    log::{
+        Fact, Kept, ReadBack,
+        fact::Foreign,
+        office::{Decision, Request, Versions},
+    },
+    plan::Step,
 };
 
 /// Its kind, as the log spells it.
@@ -26,6 +29,17 @@ fn around(fact: &Fact) -> Option<String> {
         return Some(format!("{nic_name} stands by{}", also("", shared_risks)));
     }
     None
+}
+
+fn intended(stage: usize, steps: &[Step], disturbed: &[Kept]) -> String {
+    let changes = steps.iter().flat_map(|step| &step.batch);
+    let changes: Vec<String> =
+        changes.map(|c| format!("{} {} -> {}", c.name, c.from, c.to)).collect();
+    let also = match disturbed {
+        [] => String::new(),
+        some => format!("; may disturb {}", names(some)),
+    };
+    format!("stage {} will write {}{also}", stage + 1, changes.join(", "))
 }
 
 /// One line.
@@ -54,17 +68,7 @@ pub fn of(fact: &Fact) -> String {
         Fact::HazardOverridden { issue, acts, .. } => overridden(issue, acts),
         beside @ (Fact::Users { .. } | Fact::Standby { .. }) => around(beside).unwrap_or_default(),
         Fact::Baseline { evidence } => format!("baseline measured: {evidence}"),
-        Fact::Intent { stage, steps, disturbed } => {
-            let changes = steps.iter().flat_map(|step| &step.batch);
-            let changes: Vec<String> =
-                changes.map(|c| format!("{} {} -> {}", c.name, c.from, c.to)).collect();
-            let also = if disturbed.is_empty() {
-                String::new()
-            } else {
-                format!("; may disturb {}", names(disturbed))
-            };
-            format!("stage {} will write {}{also}", stage + 1, changes.join(", "))
-        }
+        Fact::Intent { stage, steps, disturbed } => intended(*stage, steps, disturbed),
         Fact::Wrote { stage, results, .. } => {
             format!("stage {} wrote {}", stage + 1, backs(results))
         }

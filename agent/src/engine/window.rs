@@ -78,8 +78,11 @@ impl<'a> Engine<'a> {
         let eye = self.eye(run);
         let Some(bench) = &mut self.bench else { return Event::Settled(Ok(())) };
         // What was recorded so far is signed before the long wait: whoever verifies the log meanwhile finds it
-        // whole. A disk that fails here fails the next entry that must be durable.
-        let _ = self.store.sync();
+        // whole. A disk that fails here may have dropped it: nothing goes on over that.
+        if let Err(fault) = self.store.sync() {
+            self.lost_count = true;
+            return Event::Settled(Err(fault));
+        }
         let limit = bench.verify.settle;
         (self.tell)(&Telling::Settling { limit_ms: limit.as_millis() as u64 });
         let stop = || eye.wants_stop();

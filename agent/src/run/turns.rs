@@ -14,7 +14,7 @@ use playbooks::{
     vocabulary::{Disruption, TakesEffect},
 };
 
-use super::{Action, Phase, Point, Run, Side, Turn};
+use super::{Action, Phase, Point, Run};
 use crate::{
     fault::{Fault, Kind, Result},
     plan::{Step, order},
@@ -26,6 +26,33 @@ const TURN_MIN: Duration = Duration::from_secs(2);
 pub(super) const PASSES_MAX: u32 = 2;
 /// Turns of the baseline: the more, the faster a drift may be; each costs two switches.
 const PAIRS: std::ops::RangeInclusive<usize> = 2..=10;
+
+/// Candidate and baseline take turns: the candidate first and last, so that the stage is in force at
+/// the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    pub stage: usize,
+    /// From 0.
+    pub nth: usize,
+    /// How many turns the baseline gets; the candidate gets one more.
+    pub pairs: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Baseline,
+    Candidate,
+}
+
+impl Turn {
+    pub fn side(self) -> Side {
+        if self.nth.is_multiple_of(2) { Side::Candidate } else { Side::Baseline }
+    }
+
+    pub(super) fn next(self) -> Option<Turn> {
+        (self.nth < 2 * self.pairs).then_some(Turn { nth: self.nth + 1, ..self })
+    }
+}
 
 /// How many turns of each side a window is divided into.
 pub(super) fn pairs(window: Duration) -> usize {

@@ -2,10 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use playbooks::{
-    Name, Playbook,
-    vocabulary::{Disruption, Scope},
-};
+use playbooks::{Name, Playbook, vocabulary::Disruption};
 use policy::{
     Refusal, Ruling,
     approval::{Terms, Way},
@@ -19,6 +16,7 @@ use super::{
     choose::Offer,
     claim, control, drift, finish, firmware,
     hazards::{self, Forbidden, Ground},
+    owner,
     permission::{self, Matter, Permit},
     standing, undo,
     users::{self, Gate, StandbyPath},
@@ -28,9 +26,9 @@ use crate::{
     engine::{Bench, Telling, gather},
     fault::{Kind, Result},
     guard,
-    host::{Host, Nic, NicId, nic},
+    host::{Host, Nic, nic},
     inventory::{self, NicFacts},
-    log::{Fact, RunRecord, RunState, fact::Kept, fold},
+    log::{Fact, RunRecord},
     measure::Meter,
     plan::{Facts, Plan, Unplannable},
     run::{Allowance, Event, Run, length},
@@ -259,7 +257,7 @@ pub(super) fn apply(
     if plan.is_done() {
         return Ok(Outcome::AlreadyRight(Box::new(prepared.plan)));
     }
-    owned_by_another(desk, plan)?;
+    owner::free(desk, plan)?;
     let settings = plan.snapshot.iter().map(|kept| &kept.name);
     let _claim = claim::take(desk, (&plan.nic, plan.host.netns), settings)?;
     firmware::attempts(desk, plan)?;
@@ -446,51 +444,6 @@ fn drive(
     let mut run = Run::new(plan, facts.nic, Allowance { force: request.force });
     let end = engine.drive(&mut run, Event::Begin);
     Ok(Outcome::Ran(Box::new(desk.told(begun, &end))))
-}
-
-/// A key that an unfinished run may have changed is not ours to write.
-fn owned_by_another(desk: &Desk, plan: &Plan) -> Result<(), Declined> {
-    let history = desk.history()?;
-    let reserved = |kept: &Kept| fold::reserved(&plan.nic, plan.host.netns, &kept.name);
-    let keys: Vec<String> = plan.snapshot.iter().map(reserved).collect();
-    let (here, boot) = ((plan.host.netns, desk.host.netns_cookie()), desk.host.now().boot_id);
-    for run in history.runs.iter().filter(|run| run.unfinished()) {
-        // Another port of the device could take the standby along.
-        if run.standby.as_ref().is_some_and(|standby| standby.shares_device(&plan.nic)) {
-            let why = format!(
-                "the device of {} is the standby path of run {}, which is not finished; `nicmend recover` first",
-                plan.nic_name, run.id
-            );
-            return Err(Declined::new(Exit::Refused, "owner", why));
-        }
-        // An inode's number that another namespace has now: what was there is gone with it.
-        let reached = |kept: &&Kept| match kept.name.setting().scope {
-            Scope::Host => true,
-            Scope::Netns => run.is_about(here, &boot),
-            Scope::Nic | Scope::Device => match run.nic {
-                NicId::Virtual { .. } => run.is_about(here, &boot),
-                NicId::Pci { .. } => true,
-            },
-        };
-        let mut own = run.originals.iter().filter(reached);
-        let hit = own.find(|kept| keys.contains(&run.reserved(&kept.name)));
-        if let Some(kept) = hit {
-            let state = match run.state {
-                RunState::Stuck => "is stuck with",
-                RunState::Running
-                | RunState::Committed
-                | RunState::Reverted
-                | RunState::Refused => "is unfinished with",
-            };
-            let of = match run.nic == plan.nic {
-                true => String::new(),
-                false => format!(" of {}", run.nic_name),
-            };
-            let why = format!("run {} {state} {}{of}; `nicmend recover` first", run.id, kept.name);
-            return Err(Declined::new(Exit::Refused, "owner", why));
-        }
-    }
-    Ok(())
 }
 
 /// `20261122T101503Z-1f3a`: sortable, short, unique on this host.

@@ -60,12 +60,7 @@ impl Ethtool {
     /// Hands `buffer` to the driver of `nic`; answers what the kernel made of it, of the same length.
     pub(super) fn exchange(&self, nic: &str, buffer: &[u8]) -> Result<Vec<u8>> {
         let command = buffer.first_chunk().map_or(0, |word| u32::from_ne_bytes(*word));
-        self.ask(
-            libc::SIOCETHTOOL as u64,
-            format!("ethtool command {command:#x} on {nic}"),
-            nic,
-            buffer,
-        )
+        self.ask(libc::SIOCETHTOOL, format!("ethtool command {command:#x} on {nic}"), nic, buffer)
     }
 
     /// `struct hwtstamp_config` of include/uapi/linux/net_tstamp.h: i32 flags, transmit type, receive filter.

@@ -140,12 +140,22 @@ fn a_lost_terminal_changes_nothing() {
         return;
     };
     let playbook = exchange.playbook("helps", &yaml(HELPS, "3s", "2000%"));
-    let (mut child, progress) = until_stage(&exchange, &playbook);
-    drop((child.stdout.take(), progress));
-    signal(&child, Signal::SIGHUP);
-    let output = finished(child);
-    assert_eq!(code(&output), 0, "{}", said(&output));
-    assert_eq!(json(&exchange.done(&["runs", "last", "--json"]))["state"], "committed");
+    let last = || json(&exchange.done(&["runs", "last", "--json"]));
+    // What a busy machine leaves open is tried again; nothing but the log tells it, the terminal being gone.
+    let open = || last()["why"].as_str().is_some_and(|why| why.contains(" open: measured"));
+    for _ in 0..5 {
+        let (mut child, progress) = until_stage(&exchange, &playbook);
+        drop((child.stdout.take(), progress));
+        signal(&child, Signal::SIGHUP);
+        let ended = code(&finished(child));
+        if ended == 3 && open() {
+            continue;
+        }
+        assert_eq!(ended, 0, "{}", last());
+        assert_eq!(last()["state"], "committed");
+        return;
+    }
+    panic!("open five times: {}", last());
 }
 
 #[test]

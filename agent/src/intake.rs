@@ -21,6 +21,8 @@ use crate::{
 
 /// A refused file's name may be anything.
 const NAME_CHARS_MAX: usize = 128;
+/// So may what is wrong with it.
+const WHY_CHARS_MAX: usize = 512;
 
 /// What came of looking.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -97,7 +99,11 @@ fn read(handed: &Handed) -> std::result::Result<(Deed, String), String> {
 
 fn refused(handed: &Handed, why: &str) -> Fact {
     let digest = handed.found.as_ref().ok().map(|bytes| deed::id(bytes));
-    Fact::DeedRefused { file: plain(&handed.name), digest, why: why.to_owned() }
+    Fact::DeedRefused {
+        file: plain(&handed.name),
+        digest,
+        why: why.chars().take(WHY_CHARS_MAX).collect(),
+    }
 }
 
 fn plain(name: &str) -> String {

@@ -143,7 +143,7 @@ pub fn take(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
 }
 
 /// The same without what only refuses: enough to compare with.
-fn look(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
+pub fn look(host: &dyn Host, ports: &[Nic]) -> Result<Surroundings> {
     let links = Links::read(host)?;
     let indexes: Vec<u32> = ports.iter().map(|port| port.ifindex).collect();
     let order = links.dying(&indexes)?;

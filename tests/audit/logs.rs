@@ -141,6 +141,7 @@ pub(crate) fn opened(disk: &Disk) {
     }
     if let Some(Adopted { from, to, root }) = disk.adopted() {
         say(disk, Fact::Adopted { from, to, root: base64::encode(&root) });
+        disk.adoption_is_said();
     }
     if let Some(created) = disk.created() {
         say(disk, Fact::KeyCreated(created));

@@ -7,14 +7,14 @@ mod exchange;
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use nix::sys::signal::Signal;
 
-use exchange::{Exchange, FAR, NIC, code, finished, json, kept, said, signal};
+use exchange::{Exchange, FAR, NIC, apart, code, finished, json, kept, said, signal};
 
 /// Runs measure latency: one at a time.
 static QUIET: Mutex<()> = Mutex::new(());
@@ -463,15 +463,6 @@ fn what_a_stuck_run_will_go_back_to_is_not_taken_from_it() {
     assert_eq!(code(&exchange.done(&["recover"])), 0);
     assert_eq!(code(&exchange.done(&["revert", &first])), 0);
     assert_eq!(exchange.witness(), before);
-}
-
-/// Runs the product by these lines of shell, as `$0`, in a mount namespace of its own.
-fn apart(exchange: &Exchange, lines: &str, argument: &str) -> Output {
-    let product = exchange.nicmend(&[]);
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-ec", lines]).arg(product.get_program()).arg(argument);
-    command.envs(product.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.output().expect("unshare")
 }
 
 /// The lock of a state directory keeps its own writers apart; the NIC is one for those of another, too.

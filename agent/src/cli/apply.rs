@@ -66,8 +66,8 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RecoverArgs {
-    /// Wait this long for another run to end.
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
+    /// Wait this long for whoever holds the state directory.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
     pub wait: Duration,
 }
 
@@ -210,6 +210,8 @@ pub(super) fn at_desk<T>(
     by_desk(common, host, disk, &law, |desk| {
         place::opened(desk, disk)?;
         let done = act(desk);
+        // A countersignature that waited meanwhile comes before the question whether there was one.
+        deeds::take_up(desk, disk);
         // No reason to refuse anything, nor to wait before it.
         if let Err(fault) = runs::lapsed(desk) {
             let what = "who was countersigned in time could not be looked up";

@@ -93,6 +93,7 @@ pub(super) fn opened(desk: &Desk, disk: &Disk) -> Result<(), Declined> {
     }
     if !facts.is_empty() {
         desk.say(None, facts)?;
+        disk.adoption_is_said();
     }
     if created.is_some() {
         disk.sync()?;

@@ -110,7 +110,11 @@ fn on<'f>(
         |end: IpAddr| routes.leaves_by(end, None).is_some_and(|oif| port.stack.contains(&oif));
     let own = |end: IpAddr| scene.local.contains(&end) || end.is_loopback();
     let mut found: BTreeMap<IpAddr, Vec<&Flow>> = BTreeMap::new();
-    for flow in flows.iter().filter(|flow| !own(flow.source) && !own(flow.target)) {
+    let through = |flow: &&Flow| {
+        let received = flow.source.is_unspecified() || routes.is_for_all(flow.target);
+        !own(flow.source) && !own(flow.target) && !received
+    };
+    for flow in flows.iter().filter(through) {
         match (beyond(flow.source), beyond(flow.target)) {
             (_, true) => found.entry(flow.source).or_default().push(flow),
             (true, false) => found.entry(flow.target).or_default().push(flow),

@@ -24,11 +24,16 @@ const AF_INET6: u8 = 10;
 /// Pairs of addresses asked for in one look.
 pub(super) const ROUTES_MAX: usize = 2048;
 
+/// The type in `struct rtmsg`; RTN_UNICAST, RTN_BROADCAST.
+const RTM_TYPE: usize = 7;
+const RTN_UNICAST: u8 = 1;
+const RTN_BROADCAST: u8 = 3;
+
 type Pair = (IpAddr, Option<IpAddr>);
 
 pub(super) struct Routes<'a> {
     host: &'a dyn Host,
-    known: RefCell<HashMap<Pair, Option<u32>>>,
+    known: RefCell<HashMap<Pair, Option<(u8, u32)>>>,
     is_short: Cell<bool>,
 }
 
@@ -40,6 +45,19 @@ impl<'a> Routes<'a> {
     /// The interface by which what is sent `to` there `from` an address of this host leaves. `None`: there is
     /// no route, or too many were asked for.
     pub(super) fn leaves_by(&self, to: IpAddr, from: Option<IpAddr>) -> Option<u32> {
+        self.route(to, from).filter(|(kind, _)| *kind == RTN_UNICAST).map(|(_, oif)| oif)
+    }
+
+    /// Whether what is sent there is for everybody: it is tracked where it is received, and never forwarded by
+    /// whom it reaches.
+    pub(super) fn is_for_all(&self, to: IpAddr) -> bool {
+        let everybody = IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+        to.is_multicast()
+            || to == everybody
+            || self.route(to, None).is_some_and(|(kind, _)| kind == RTN_BROADCAST)
+    }
+
+    fn route(&self, to: IpAddr, from: Option<IpAddr>) -> Option<(u8, u32)> {
         let mut known = self.known.borrow_mut();
         if let Some(answer) = known.get(&(to, from)) {
             return *answer;
@@ -59,7 +77,7 @@ impl<'a> Routes<'a> {
         self.is_short.get().then(words)
     }
 
-    fn ask(&self, to: IpAddr, from: Option<IpAddr>) -> Option<u32> {
+    fn ask(&self, to: IpAddr, from: Option<IpAddr>) -> Option<(u8, u32)> {
         let from = from.filter(|from| from.is_ipv4() == to.is_ipv4());
         let mut payload = vec![0; RTMSG_BYTES];
         payload[0] = if to.is_ipv4() { AF_INET } else { AF_INET6 };
@@ -73,8 +91,9 @@ impl<'a> Routes<'a> {
         payload.extend_from_slice(attributes.as_bytes());
         let ask = Ask::Route { kind: RTM_GETROUTE, mode: Mode::Do, payload };
         let answers = self.host.request(&ask).ok()?;
-        let oif = Attrs(answers.first()?.get(RTMSG_BYTES..)?).find(RTA_OIF)?;
-        Some(u32::from_ne_bytes(oif.payload.try_into().ok()?))
+        let answer = answers.first()?;
+        let oif = Attrs(answer.get(RTMSG_BYTES..)?).find(RTA_OIF)?;
+        Some((*answer.get(RTM_TYPE)?, u32::from_ne_bytes(oif.payload.try_into().ok()?)))
     }
 }
 

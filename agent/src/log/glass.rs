@@ -161,6 +161,8 @@ pub(super) fn countersigned(
     let Some(glass) = acts.find(|glass| glass.open() && meant(glass) && another(glass)) else {
         return;
     };
+    // A deed that waited for the writer counts by the time at which it was done.
+    let newest_utc_ns = newest_utc_ns.filter(|_| entry.entered.is_none());
     let utc_ns = entry.at.utc_ns.max(newest_utc_ns.unwrap_or(i64::MIN));
     let synchronised = entry.clock.as_ref().is_some_and(|clock| clock.synchronised);
     let in_time = utc_ns <= glass.due_utc_ns;

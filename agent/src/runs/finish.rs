@@ -178,7 +178,16 @@ pub(super) fn put_back(
     let record = &record;
     let stopless = || None;
     let settings = record.originals.iter().map(|kept| &kept.name);
-    let _claim = claim::take(desk, (&record.nic, record.netns), settings)?;
+    // Another process at work on the NIC is waited for; a claim that cannot be made keeps nobody from going back.
+    let claimed = claim::take(desk, (&record.nic, record.netns), settings);
+    let _claim = match claimed {
+        Ok(claim) => Some(claim),
+        Err(declined) if declined.exit == Exit::Refused => return Err(declined),
+        Err(declined) => {
+            (desk.tell)(&crate::engine::Telling::Note(declined.to_string()));
+            None
+        }
+    };
     let mut engine = desk.engine(record, &stopless, None)?;
     let mut run = Run::returning(record, nic, rebooted, why);
     // The machine comes first: the disk may be what failed.

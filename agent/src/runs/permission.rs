@@ -172,13 +172,16 @@ impl Permit {
             let why = "no policies are in force".to_owned();
             return Ok((Vec::new(), Some((NO_POLICIES.to_owned(), why))));
         };
-        let frozen = frozen(store)?;
+        let (frozen, history) = (frozen(store)?, History::fold(&store.entries()?)?);
         let (mut said, mut refused) = (Vec::new(), None);
         for request in &self.requests {
             let mut request = request.clone();
             let facts = &mut request.facts;
             (facts.venues, facts.boundary_s) = law.phases(host.now().utc_ns);
             facts.clock = law::clock(host);
+            if set_back(&history, host.now().utc_ns) {
+                facts.clock = Clock { synchronised: false, error_us: u64::MAX };
+            }
             facts.frozen.clone_from(&frozen);
             facts.run_s = seconds(left);
             let decision = decide(&request, set);
@@ -329,6 +332,11 @@ pub(super) fn subject(host: &dyn Host, matter: &Matter) -> Subject {
     }
 }
 
+/// By its own log this host has been later than that: nobody knows the time.
+fn set_back(history: &History, now_utc_ns: i64) -> bool {
+    history.newest_utc_ns.is_some_and(|newest| newest.saturating_sub(now_utc_ns) > SET_BACK_NS)
+}
+
 fn facts(
     (host, store): (&dyn Host, &dyn Store),
     law: &Loaded,
@@ -340,8 +348,7 @@ fn facts(
     facts.approvals = tally.counted.keys().map(consent).collect();
     let (now, history) = (host.now().utc_ns, History::fold(&store.entries()?)?);
     facts.runs_today = Some(committed_today(&history, now));
-    if history.newest_utc_ns.is_some_and(|newest| newest.saturating_sub(now) > SET_BACK_NS) {
-        // By its own log this host has been later than that: nobody knows the time.
+    if set_back(&history, now) {
         facts.clock = Clock { synchronised: false, error_us: u64::MAX };
     }
     facts.frozen = frozen(store)?;

@@ -200,9 +200,16 @@ impl Disk {
         self.log().tree.as_mut().map(|tree| std::mem::take(&mut tree.mended)).unwrap_or_default()
     }
 
-    /// Entries that nobody had signed when it was opened; told once.
+    /// Entries that nobody had signed when it was opened, until [`Disk::adoption_is_said`].
     pub fn adopted(&self) -> Option<Adopted> {
-        self.log().tree.as_mut().and_then(|tree| tree.adopted.take())
+        self.log().tree.as_ref().and_then(|tree| tree.adopted.clone())
+    }
+
+    /// The entry about [`Disk::adopted`] is in the log.
+    pub fn adoption_is_said(&self) {
+        if let Some(tree) = &mut self.log().tree {
+            tree.adopted = None;
+        }
     }
 
     /// The entry about [`Disk::created`] is durable.

@@ -205,3 +205,12 @@ fn reflector(netns: &Netns) -> Child {
     assert!(line.contains("listening"), "{line}");
     child
 }
+
+/// Runs the product by these lines of shell, as `$0`, in a mount namespace of its own.
+pub(crate) fn apart(exchange: &Exchange, lines: &str, argument: &str) -> Output {
+    let product = exchange.nicmend(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", lines]).arg(product.get_program()).arg(argument);
+    command.envs(product.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.output().expect("unshare")
+}

@@ -113,7 +113,7 @@ impl Engine<'_> {
             restored.left.extend(left);
             restored.by_hand.extend(by_hand);
         }
-        let now = surroundings::take(self.host, &ports)?;
+        let now = surroundings::look(self.host, &ports)?;
         let differences = kept.surroundings.differences(&now);
         let unlike = differences.iter().filter(|difference| difference.change != Change::Added);
         let unlike: Vec<String> = unlike.map(ToString::to_string).collect();

@@ -44,6 +44,7 @@ pub(super) fn ask(state: &mut State, kind: u16, mode: Mode, payload: &[u8]) -> A
             let ifindex = around::leaves_by(state, payload);
             let ifindex = ifindex.ok_or_else(|| Refusal::errno(libc::ENETUNREACH))?;
             let mut message = RouteMessage::default();
+            message.header.kind = RouteType::Unicast;
             message.attributes = vec![RouteAttribute::Oif(ifindex)];
             Ok(vec![bytes(&message)])
         }

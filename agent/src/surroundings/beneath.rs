@@ -47,18 +47,18 @@ fn switch(host: &dyn Host, port: &Nic) -> Result<Vec<String>> {
     let Some(address) = &port.pci else { return Ok(Vec::new()) };
     let devlink = |command, mode, payload| {
         let ask = Ask::Genl { family: Genl::Devlink, command, mode, payload };
-        match host.request(&ask) {
-            // ENODEV: the driver has no devlink (igb), and so no switch of its own. EPERM: the function does
-            // not manage its switch (mlx5 before 5.12, a DPU's host side).
-            Err(fault) if matches!(fault.kind, Kind::Gone | Kind::Denied) => Ok(Vec::new()),
-            answer => known(answer, format!("read the switch of pci/{address}")),
-        }
+        known(host.request(&ask), format!("read the switch of pci/{address}"))
     };
     let mut device = Writer::new();
     device.text(BUS_NAME, "pci").text(DEV_NAME, address);
     let number = |answer: &[u8], kind| Attrs(answer).find(kind).and_then(|attr| attr.number());
     let mut found = Vec::new();
-    let mode = devlink(ESWITCH_GET, Mode::Do, device.into_bytes())?;
+    let mode = match devlink(ESWITCH_GET, Mode::Do, device.into_bytes()) {
+        // ENODEV: the driver has no devlink (igb), and so no switch of its own. EPERM: the function does not
+        // manage its switch (mlx5 before 5.12, a DPU's host side).
+        Err(fault) if matches!(fault.kind, Kind::Gone | Kind::Denied) => Vec::new(),
+        mode => mode?,
+    };
     if mode.iter().any(|answer| number(answer, ESWITCH_MODE) == Some(SWITCHDEV)) {
         found.push(format!("the switchdev mode of pci/{address}, with its representors and rules"));
     }

@@ -78,6 +78,21 @@ pub struct Nic {
     pub numa: Option<u32>,
 }
 
+impl Nic {
+    /// One that a plan or the log tells of, for what does not need it to be there.
+    pub fn told(id: &NicId, name: &str, driver: &str) -> Nic {
+        Nic {
+            id: id.clone(),
+            name: name.to_owned(),
+            ifindex: 0,
+            driver: driver.to_owned(),
+            kernel_base: None,
+            pci: None,
+            numa: None,
+        }
+    }
+}
+
 /// The NIC of this name (or alternative name), as it is now.
 pub fn find(host: &dyn Host, name: &str) -> Result<Nic> {
     let act = format!("find NIC {name}");

@@ -111,7 +111,7 @@ fn waits(action: &FirmwareAction) -> Duration {
 fn everything(plan: &Plan) -> Duration {
     let write = longest_write(plan);
     let firmware: Duration = actions(plan).map(|action| firmware_back(action, write)).sum();
-    let nic = nic_of(plan);
+    let nic = Nic::told(&plan.nic, &plan.nic_name, &plan.driver);
     // Whatever was written or disturbed, at whatever value it is found.
     let changes = plan.snapshot.iter().map(|kept| Change {
         name: kept.name.clone(),
@@ -147,19 +147,6 @@ fn firmware_back(action: &FirmwareAction, write: Duration) -> Duration {
 /// The longest that the driver of the device's ports may hold the kernel for one setting.
 fn longest_write(plan: &Plan) -> Duration {
     Duration::from_millis(order::lease_ms(disruption::worst(&plan.driver)))
-}
-
-/// The NIC as far as its settings' disruption goes by it.
-fn nic_of(plan: &Plan) -> Nic {
-    Nic {
-        id: plan.nic.clone(),
-        name: plan.nic_name.clone(),
-        ifindex: 0,
-        driver: plan.driver.clone(),
-        kernel_base: None,
-        pci: None,
-        numa: None,
-    }
 }
 
 /// Written, measured, judged, and put back where it did not help.

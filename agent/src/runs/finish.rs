@@ -242,13 +242,5 @@ fn nic_gone(desk: &Desk, record: &RunRecord) -> Result<RunRecord, Declined> {
 
 /// The NIC as the run knew it, for what does not need it to be there.
 pub(super) fn absent(record: &RunRecord) -> Nic {
-    Nic {
-        id: record.nic.clone(),
-        name: record.nic_name.clone(),
-        ifindex: 0,
-        driver: String::new(),
-        kernel_base: None,
-        pci: None,
-        numa: None,
-    }
+    Nic::told(&record.nic, &record.nic_name, "")
 }

@@ -169,15 +169,7 @@ pub(super) fn permitted(
     (approver, terms): (&str, &Terms),
     here: &Here,
 ) -> Result<(Option<Fact>, Option<String>), Declined> {
-    let nic = Nic {
-        id: plan.nic.clone(),
-        name: plan.nic_name.clone(),
-        ifindex: 0,
-        driver: plan.driver.clone(),
-        kernel_base: None,
-        pci: None,
-        numa: None,
-    };
+    let nic = Nic::told(&plan.nic, &plan.nic_name, &plan.driver);
     let length = match terms.way {
         Way::Apply => length::worst(plan),
         Way::Revert => length::revert(plan),

@@ -43,6 +43,13 @@ fn until_stage(exchange: &Exchange, playbook: &str) -> (Child, impl Sized + use<
     follow(exchange.apply(playbook), "measure   stage 1")
 }
 
+/// Starts a run and kills it when everything is written.
+fn killed(exchange: &Exchange, playbook: &str) {
+    let (mut child, _progress) = until_stage(exchange, playbook);
+    child.kill().expect("it is there");
+    child.wait().expect("it ends");
+}
+
 /// Follows a run until it says this. The pipe of its progress is handed back, so that the run does not
 /// lose it.
 fn follow(mut command: Command, until: &str) -> (Child, impl Sized + use<>) {
@@ -224,9 +231,7 @@ fn the_undo_script_works_without_nicmend() {
     let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
     let before = exchange.witness();
     let playbook = exchange.playbook("long", &yaml(HELPS, "3s", "2000%"));
-    let (mut child, _progress) = until_stage(&exchange, &playbook);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    killed(&exchange, &playbook);
     assert_ne!(exchange.witness(), before);
     let run = json(&exchange.done(&["runs", "last", "--json"]));
     let folder = exchange.state().join("runs").join(run["id"].as_str().unwrap());
@@ -303,9 +308,7 @@ fn abort_stops_the_run_that_it_names_and_no_other() {
     let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
     let before = exchange.witness();
     let playbook = exchange.playbook("long", &yaml(HELPS, "2s", "2000%"));
-    let (mut dead, _progress) = until_stage(&exchange, &playbook);
-    dead.kill().unwrap();
-    dead.wait().unwrap();
+    killed(&exchange, &playbook);
     let run = json(&exchange.done(&["runs", "last", "--json"]))["id"].as_str().unwrap().to_owned();
     let (state, run_dir) = (exchange.state(), exchange.folder.join("run"));
     // From another namespace, of the same state directory, what is open here cannot be finished.
@@ -339,9 +342,7 @@ fn a_nic_that_was_renamed_in_a_run_is_put_back_under_its_new_name() {
     let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
     let before = exchange.witness();
     let playbook = exchange.playbook("long", &yaml(HELPS, "2s", "2000%"));
-    let (mut child, _progress) = until_stage(&exchange, &playbook);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    killed(&exchange, &playbook);
     let rename = |from: &str, to: &str| {
         exchange.netns.run("ip", &["link", "set", from, "down"]);
         exchange.netns.run("ip", &["link", "set", from, "name", to]);
@@ -381,9 +382,7 @@ fn a_state_directory_that_became_read_only_is_no_reason_to_stay_changed() {
     let (_quiet, Some(exchange)) = (quiet(), Exchange::new(test)) else { return };
     let before = exchange.witness();
     let playbook = exchange.playbook("long", &yaml(HELPS, "2s", "2000%"));
-    let (mut child, _progress) = until_stage(&exchange, &playbook);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    killed(&exchange, &playbook);
     assert_ne!(exchange.witness(), before);
     // In a mount namespace of its own, as after an error of the disk.
     let state = exchange.state().display().to_string();
@@ -410,9 +409,7 @@ fn recover_waits_for_no_file_and_stops_at_no_damage() {
         assert_eq!(code(&exchange.done(line)), 0);
     }
     let playbook = exchange.playbook("long", &yaml(HELPS, "2s", "2000%"));
-    let (mut child, _progress) = until_stage(&exchange, &playbook);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    killed(&exchange, &playbook);
     assert_ne!(exchange.witness(), before);
     let policy = exchange.folder.join("etc/policy");
     std::fs::create_dir_all(&policy).unwrap();
@@ -448,9 +445,7 @@ fn what_a_stuck_run_will_go_back_to_is_not_taken_from_it() {
     let first = json(&output)["id"].as_str().unwrap().to_owned();
     let settings = "link.tx-queue-len: 600, sysctl.net.ipv4.tcp_autocorking: 0";
     let second = exchange.playbook("second", &yaml(settings, "2s", "2000%"));
-    let (mut child, _progress) = until_stage(&exchange, &second);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    killed(&exchange, &second);
     // A parameter that cannot be written leaves the second stuck with it; the queue's length is back.
     let file = "/proc/sys/net/ipv4/tcp_autocorking";
     let lines = format!(
